@@ -143,8 +143,11 @@ docs: $(VENV)/.installed-dev  ## build the documentation into build/site; a brok
 bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in one run
 	$(PY) -m benchmarks
 
-proof: $(VENV)/.installed-peers $(VLM)/manifest.json $(DEMO)/manifest.json  ## does curation pay? hours of training, resumable; results in studies/curation_pays/results
-	$(PY) -m studies.curation_pays --docs
+# Where a study reads data that it does not fetch, its page says how to get it and which options name it (ARGS).
+STUDY ?= demo
+ARGS  ?=
+proof: $(VENV)/.installed-peers $(if $(filter demo,$(STUDY)),$(VLM)/manifest.json $(DEMO)/manifest.json)  ## does curation pay? STUDY=demo (default), label_noise, leak, receipts, copies, selection; ARGS: its options; resumable
+	$(PY) -m $(if $(filter copies,$(STUDY)),benchmarks copies,studies.$(STUDY)) $(if $(filter demo,$(STUDY)),--docs) $(ARGS)
 
 families: $(VENV)/.installed-dev  ## take every architecture apart and train tiny models of the families; writes docs/results/families.md
 	$(PY) -m studies.families

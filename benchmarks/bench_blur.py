@@ -33,7 +33,7 @@ from scipy.signal import fftconvolve
 
 from curate import recipe
 from curate.signals import measure_pixels
-from studies.curation_pays.copies import drawings, forms, pages
+from studies.demo.copies import drawings, forms, pages
 
 _SIGNALS = ("luminance", "entropy", "flat", "detail", "blocking", "banding", "cleanvision")
 _RECIPE = Path(recipe.__file__).parent / "recipes" / "default.yaml"

@@ -17,7 +17,7 @@ import numpy as np
 
 from curate.duplicates.images.fingerprints import ImageFingerprints, PairDifference, compare
 from curate.settings.copies import MatchSettings
-from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
+from studies.demo.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
 
 _HASHES = ("phash", "dhash", "both")
 _RADII = (0, 2, 4, 6, 8, 10, 12)

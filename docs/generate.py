@@ -29,7 +29,7 @@ if typing.TYPE_CHECKING:
 
 REPO = Path(__file__).parents[1]
 sys.path.insert(0, str(REPO))  # the code beside the pages, not an installed one
-RESULTS = "studies/curation_pays/results"
+RESULTS = "studies/demo/results"
 NOTEBOOKS = ("curate_a_folder", "failures")
 
 
@@ -44,8 +44,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Point links that leave docs/ to where the files are in the site."""
-    if page.file.src_uri == "results/proof.md":
-        return markdown.replace(f"../../{RESULTS}/", "")
+    if page.file.src_uri == "proof.md":
+        return markdown.replace(f"../{RESULTS}/", "results/")
     return markdown
 
 

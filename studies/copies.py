@@ -33,7 +33,7 @@ from curate.duplicates.edits.search import edited_pairs, edited_pairs_between
 from curate.kinds import KINDS, KindPairs
 from curate.signals import SIGNALS, measure_pixels
 from curate.signals.keypoints import KEY_BITS, POINT, SIDE
-from studies.curation_pays.copies import drawings, forms, pages
+from studies.demo.copies import drawings, forms, pages
 
 Edit = Callable[[Image.Image, np.random.Generator], Image.Image]
 

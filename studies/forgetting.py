@@ -17,7 +17,7 @@ import yaml
 import evalsuite.tasks
 from evalsuite.analysis.forgetting import forgetting
 from evalsuite.report.forgotten import HEADER, forgetting_cells
-from studies.curation_pays.lab import run_stage
+from studies.demo.lab import run_stage
 from studies.pooled import pooled_difference, shown, write_tables
 from winnow.files import write_text
 

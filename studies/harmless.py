@@ -6,7 +6,7 @@ shows nudity:
     git clone https://github.com/BIDS/BSDS500
     python -m studies.harmless --photos BSDS500/BSDS500/data/images --docs
 
-Beside them stand pictures that packages ship or that are drawn here (``studies.curation_pays.copies``). How much nudity
+Beside them stand pictures that packages ship or that are drawn here (``studies.demo.copies``). How much nudity
 the score finds is not measured: that needs pictures that nobody should have to collect for it.
 """
 
@@ -23,7 +23,7 @@ from scipy.stats import binomtest
 
 from curate.engines import batched
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
-from studies.curation_pays.copies import KINDS
+from studies.demo.copies import KINDS
 from winnow.text import table
 
 PAGE = Path("docs/explanation/safety.md")

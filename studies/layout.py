@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 
 from curate.signals import measure_pixels
-from studies.curation_pays.copies import KINDS
+from studies.demo.copies import KINDS
 from studies.harmless import PAGE, above, photographs_of
 from winnow.text import table
 
@@ -93,7 +93,7 @@ def plots(photos: list[Image.Image], rng: np.random.Generator) -> Iterator[Image
 
 
 def drawn(kind: str) -> Make:
-    """Pictures of ``studies.curation_pays.copies``."""
+    """Pictures of ``studies.demo.copies``."""
     return lambda photos, rng: KINDS[kind](_EACH, rng)
 
 

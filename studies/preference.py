@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 import evalsuite.tasks
-from studies.curation_pays.lab import run_stage
+from studies.demo.lab import run_stage
 from studies.pooled import mean_score, pooled_difference, shown, write_tables
 from winnow.files import write_text
 

@@ -1,28 +1,27 @@
-"""Does curation pay? ``python -m studies.curation_pays``, or ``make proof``."""
+"""Does curation pay? ``python -m studies.demo``, or ``make proof``."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from studies.curation_pays.arms import Arm
-from studies.curation_pays.comparison import all_defects, main_arms, main_report, prepare, run_sweep
-from studies.curation_pays.lab import Lab, default_jobs
-from studies.curation_pays.photos import photo_report
-from studies.curation_pays.report import PAGE, around_section, read_parts, update_page, write_report
-from studies.curation_pays.rules import rule_report
-from studies.curation_pays.second_turn import run_second_turn
-from studies.curation_pays.sets import TEST
-from studies.curation_pays.settings import StudySettings, read_settings
+from studies.demo.comparison import alone_report, main_report, make_case
+from studies.demo.lab import Lab, default_jobs
+from studies.demo.photos import photo_report
+from studies.demo.report import PAGE, around_section, read_parts, update_page, write_report
+from studies.demo.rules import rule_report
+from studies.demo.sets import TEST
+from studies.demo.settings import StudySettings, read_settings
 from winnow import console
 from winnow.files import write_json
-from winnow.run import read_manifest
+from winnow.run import git_commit, installed_version, read_manifest
 
-HERE = Path("studies/curation_pays")  # below the repository, where the study runs
-PARTS = ("rules", "photos", "main", "second_turn", "sweep")
+HERE = Path("studies/demo")  # below the repository, where the study runs
+PARTS = ("main", "alone", "rules", "photos")
 app = console.new_app(single_command=True)
 
 
@@ -37,7 +36,7 @@ def main(
     docs: Annotated[bool, typer.Option("--docs", help=f"Put the text into {PAGE}.")] = False,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Trainings at a time, 5 GB each. [default: 1 on a GPU, else one per core, up to 4]"),
+        typer.Option(min=1, help="Trainings at a time, 2 GB each. [default: 1 on a GPU, else one per core, up to 4]"),
     ] = None,
     photos: Annotated[int, typer.Option(min=20, help="Images of each kind in the study of photographs.")] = 120,
     report: Annotated[
@@ -49,13 +48,13 @@ def main(
     Every arm is cached: after an interruption the same command resumes. The results of each part
     are written as soon as it is done: JSON, CSV tables, plots, and the text of the docs.
 
-    Example: python -m studies.curation_pays studies/curation_pays/settings/quick.yaml --part rules --part main
+    Example: python -m studies.demo studies/demo/settings/quick.yaml --part rules --part main
     """
     chosen = read_settings(settings)
     if unknown := set(part or []) - set(PARTS):
         raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(PARTS)}")
     if docs:
-        around_section()  # fails now rather than after hours
+        around_section()  # fails now rather than after an hour
     if not report:
         run_parts(chosen, [name for name in PARTS if part is None or name in part], out, cache, jobs, photos)
     write_report(read_parts(out, PARTS), out)
@@ -73,27 +72,20 @@ def run_parts(chosen: StudySettings, parts: list[str], out: Path, cache: Path, j
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     read_manifest(TEST.parent, finish_with="make demo-data")
     lab = Lab(chosen, cache, jobs or default_jobs())
-    sets = prepare(lab)
-    arms: dict[str, list[Arm]] = {}
+    of_rules = chosen.model_copy(update={"images": chosen.rule_images, "kinds": None})
+    work: dict[str, Callable[[], dict[str, Any]]] = {
+        "main": lambda: main_report(lab),
+        "alone": lambda: alone_report(lab),
+        "rules": lambda: rule_report(make_case(Lab(of_rules, cache, 1), "all", chosen.rates.together())),
+        "photos": lambda: photo_report(photos),
+    }
     out.mkdir(parents=True, exist_ok=True)
     for name in parts:
-        if name in ("main", "second_turn", "sweep"):
-            arms = arms or main_arms(lab, sets)
-        match name:
-            case "rules":
-                of_rules = chosen.model_copy(update={"images": chosen.rule_images, "kinds": None})
-                found = rule_report(*all_defects(Lab(of_rules, cache, 1)))
-            case "photos":
-                found = photo_report(photos)
-            case "main":
-                found = main_report(lab, sets, arms)
-            case "second_turn" if chosen.second_turn:
-                found = run_second_turn(lab, chosen.second_turn, sets.raw, sets.curated, arms["dirty"])
-            case "sweep" if chosen.sweep:
-                found = run_sweep(lab, chosen.sweep, arms["clean"])
-            case _:
-                continue  # the settings have no such part
-        write_json(out / f"{name}.json", {"settings": chosen.model_dump(mode="json"), **found})
+        if name == "alone" and not chosen.alone:
+            continue
+        settings = {} if name == "photos" else {"settings": chosen.model_dump(mode="json")}
+        made_by = f"Winnow {installed_version()}, commit {(git_commit() or 'unknown')[:8]}"
+        write_json(out / f"{name}.json", {"made_by": made_by, **settings, **work[name]()})
         write_report(read_parts(out, PARTS), out)
 
 

@@ -1,12 +1,13 @@
 """Arms of the study: train on one set, evaluate on the test questions that all arms share, and compare.
 
 Intervals are bootstrapped over the two things that another run of the study would draw again: the test images,
-the same for all arms, and the trainings, which differ in their seed.
+the same for all arms, and the seeds, of each of which every training set has an arm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,10 @@ from evalsuite.statistics.resampling import (
     resample,
     sums_by,
 )
-from evalsuite.statistics.significance import mcnemar
-from studies.curation_pays.lab import Lab, run_stage
-from studies.curation_pays.sets import TrainingSet
+from studies.demo.lab import Lab, run_stage
 from winnow.errors import UserError
-from winnow.files import digest_of, sha256_file
+from winnow.files import digest_of, sha256_file, write_text
+from winnow.records import Sample, to_line
 from winnow.strict_yaml import read_mapping
 
 TRAIN = Path("finetune/recipes/demo.yaml")
@@ -36,10 +36,11 @@ EVALUATE = Path("evalsuite/recipes/demo_tuned.yaml")
 
 @dataclass(frozen=True)
 class Plan:
-    """An arm to run."""
+    """An arm to run: these rows, in this order."""
 
     name: str
-    data: TrainingSet
+    rows: Sequence[Sample]
+    image_root: Path
     seed: int
 
 
@@ -50,14 +51,12 @@ class Arm:
     Attributes:
         ids, images: (n,) test rows and the images that they ask about, in the order of the test file.
         right: (n,) 1.0 or 0.0; an answer that could not be read counts as wrong.
-        losses: loss per training row.
     """
 
     name: str
     ids: tuple[str, ...]
     images: tuple[str, ...]
     right: np.ndarray
-    losses: Path
 
 
 def run_arms(plans: Sequence[Plan], lab: Lab) -> list[Arm]:
@@ -67,37 +66,43 @@ def run_arms(plans: Sequence[Plan], lab: Lab) -> list[Arm]:
 
 def _run_arm(plan: Plan, lab: Lab) -> Arm:
     """Train and evaluate unless both are done; a killed arm resumes where it stopped."""
-    data, settings = plan.data, lab.settings
+    training = lab.settings.training
     trained = read_mapping(TRAIN) | {
-        "data": str(data.data),
-        "image_root": data.image_root and str(data.image_root),
+        "image_root": str(plan.image_root),
         "seed": plan.seed,
-        "max_steps": settings.training.steps,
-        "batch_size": settings.training.batch_size,
-        "questions_per_image": settings.training.questions_per_image,
-        "max_reject": 1.0,  # uncurated sets have broken files; rows that cannot be read are left out
-        "save_steps": max(10, settings.training.steps // 4),
+        "quantization": "none",  # on a CPU, 4-bit weights take half as much time again
+        "max_steps": training.steps,
+        "batch_size": training.batch_size,
+        "questions_per_image": 1,
+        "shuffle": False,
+        "balance_answers": False,
+        "max_reject": 0.0,
+        "num_workers": 0,
+        "save_steps": 1000,
     }
-    folder = lab.cache / "arms" / f"{plan.name.replace('/', '-')}-{digest_of([trained, data.digest])[:8]}"
-    run, scored = folder / "run", folder / "eval"
-    recipe = {**trained, "name": folder.name, "out": str(run)}
-    run_stage("finetune", "train", recipe, run, inputs=data.digest, threads=lab.threads)
+    lines = "".join(to_line(row) + "\n" for row in plan.rows)
+    folder = lab.cache / "arms" / f"{plan.name.replace('/', '-')}-{digest_of([trained, lines])[:8]}"
+    run, scored, rows = folder / "run", folder / "eval", folder / "rows.jsonl"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(rows, lines)
+    recipe = {**trained, "name": folder.name, "data": str(rows), "out": str(run)}
+    run_stage("finetune", "train", recipe, run, inputs=sha256_file(rows), threads=lab.threads)
     evaluated = read_mapping(EVALUATE)
-    evaluated["model"] |= {"adapter": str(run / "adapter")}
+    evaluated["model"] |= {"adapter": str(run / "adapter"), "quantization": "none"}
     unused = {"baseline", "training_set", "corrections", "check_batch"}
     evaluated = {key: value for key, value in evaluated.items() if key not in unused}
     evaluated |= {"name": folder.name, "out": str(scored), "tasks": [str(lab.exam / "task.yaml")]}
     inputs = [sha256_file(run / "manifest.json"), *map(sha256_file, sorted(lab.exam.iterdir()))]
     run_stage("evalsuite", "run", evaluated, scored, inputs=inputs, threads=lab.threads)
-    return read_arm(plan.name, scored, run / "losses.parquet")
+    return read_arm(plan.name, scored)
 
 
-def read_arm(name: str, scored: Path, losses: Path) -> Arm:
+def read_arm(name: str, scored: Path) -> Arm:
     """Read an arm from its evaluation folder."""
     table = pq.read_table(scored / "predictions.parquet", columns=["sample_id", "images", "accuracy"])
     ids, images, accuracies = (table[column].to_pylist() for column in table.column_names)
     right = np.array([value or 0.0 for value in accuracies], np.float64)
-    return Arm(name, tuple(ids), tuple(paths[0] for paths in images), right, losses)
+    return Arm(name, tuple(ids), tuple(paths[0] for paths in images), right)
 
 
 class Group:
@@ -121,6 +126,12 @@ class Group:
         self.right: Floats = np.stack([arm.right[used] for arm in arms])
         self.clusters = cluster_codes([image for image, kept in zip(arms[0].images, used, strict=True) if kept])
 
+    def first(self, seeds: int) -> Group:
+        """The same group with its first seeds only."""
+        short = copy(self)
+        short.right = self.right[:seeds]
+        return short
+
 
 def accuracy(group: Group) -> dict[str, Any]:
     """Mean accuracy over the trainings with its interval, and the accuracy of each training."""
@@ -135,13 +146,14 @@ def accuracy(group: Group) -> dict[str, Any]:
 
 
 def difference(one: Group, other: Group) -> dict[str, Any]:
-    """``other`` minus ``one``, paired by row, and McNemar's exact test for the first training of each."""
+    """``other`` minus ``one``, paired by seed and test row, and what it is for each seed."""
     found = _drawn([one, other], lambda means: means[1] - means[0])
     low, high = _bounds(found)
-    test = mcnemar(one.right[0], other.right[0])
+    seeds = other.right.mean(1) - one.right.mean(1)
     return {
-        "difference": float(other.right.mean() - one.right.mean()), "low": low, "high": high, "p": _p_value(found),
-        "mcnemar_p_first_seed": test.p_exact, "wins": test.only_b, "losses": test.only_a,
+        "difference": float(seeds.mean()), "low": low, "high": high, "p": _p_value(found),
+        "seeds": [float(value) for value in seeds],
+        "seed_std": float(seeds.std(ddof=1)) if len(seeds) > 1 else None,
     }  # fmt: skip
 
 
@@ -166,32 +178,40 @@ def won_back(dirty: Group, curated: Group, clean: Group) -> dict[str, Any]:
 
 
 def _drawn(groups: Sequence[Group], estimate: Callable[[Floats], Floats]) -> Floats:
-    """(replicates,) estimates on resampled images and trainings; empty with fewer than two images.
+    """(replicates,) estimates on resampled images and seeds, the same for all groups; empty with fewer than two images.
 
-    The mean of k trainings drawn from k varies too little, by a factor of sqrt((k-1)/k); this is corrected.
+    Seeds and images are drawn each on its own, so that what only one image in one training does counts more than
+    once: the intervals are rather too wide. The mean of k trainings drawn from k varies too little, by a factor of
+    sqrt((k-1)/k); this is corrected.
 
     Args:
         estimate: (groups, m) mean accuracies → (m,).
+
+    Raises:
+        UserError: the groups differ in their number of seeds.
     """
-    counts = np.array([len(group.right) for group in groups])
+    seeds = {len(group.right) for group in groups}
+    if len(seeds) > 1:
+        raise UserError(f"{groups[0].name}: compared with arms of other seeds")
     columns = np.concatenate([group.right for group in groups]).T
     clusters = groups[0].clusters
     sums = sums_by(clusters, int(clusters.max()) + 1, np.column_stack([columns, np.ones(len(columns))]))
     generator = np.random.default_rng(1)
 
     def of_resample(totals: Floats) -> Floats:
-        each = np.split(totals[:, :-1] / totals[:, -1:], np.cumsum(counts)[:-1], axis=1)
-        return estimate(np.array([_trainings_drawn(accuracies, generator) for accuracies in each]))
+        each = (totals[:, :-1] / totals[:, -1:]).reshape(len(totals), len(groups), -1)
+        return estimate(_seeds_drawn(each, generator).T)
 
     return resample(sums, of_resample, 0, REPLICATES)
 
 
-def _trainings_drawn(accuracies: Floats, generator: np.random.Generator) -> Floats:
-    """(m, k) accuracies of k trainings → (m,) means of k of them drawn with replacement."""
-    count, mean = accuracies.shape[1], accuracies.mean(1)
+def _seeds_drawn(accuracies: Floats, generator: np.random.Generator) -> Floats:
+    """(m, groups, k) accuracies → (m, groups) means of k seeds that are drawn with replacement."""
+    count, mean = accuracies.shape[2], accuracies.mean(2)
     if count == 1:
         return np.asarray(mean)
-    drawn = np.take_along_axis(accuracies, generator.integers(0, count, accuracies.shape), axis=1).mean(1)
+    seeds = generator.integers(0, count, (len(accuracies), 1, count))
+    drawn = np.take_along_axis(accuracies, seeds, axis=2).mean(2)
     return np.asarray(mean + np.sqrt(count / (count - 1)) * (drawn - mean))
 
 

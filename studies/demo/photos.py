@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 from curate.duplicates.images.fingerprints import ImageFingerprints, compare
 from curate.settings.copies import MatchSettings
 from curate.signals import measure_pixels
-from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
+from studies.demo.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
 from winnow.demo.truth import ranking
 from winnow.errors import UserError
 

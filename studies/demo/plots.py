@@ -28,45 +28,37 @@ def _grid(axis: Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def draw_main(regimes: list[tuple[str, dict[str, Any]]], path: Path) -> None:
-    """One panel per regime: accuracy of each training set with its interval, and each training as a dash."""
-    figure, axes = plt.subplots(1, len(regimes), figsize=(3.4 * len(regimes), 3.4), squeeze=False)
-    for axis, (label, compared) in zip(axes[0], regimes, strict=True):
-        for at, version in enumerate(COLORS):
-            one = compared["accuracy"][version]
-            height = 100 * one["accuracy"]
-            bounds = [[height - 100 * one["low"]], [100 * one["high"] - height]]
-            axis.errorbar(at, height, bounds, fmt="o", color=COLORS[version], capsize=6, markersize=8)
-            axis.plot(
-                [at + 0.15] * len(one["seeds"]), [100 * seed for seed in one["seeds"]], "_", color=COLORS[version]
-            )
-        axis.set_xticks(range(len(COLORS)), list(COLORS))
-        axis.set(xlim=(-0.5, 2.5))
-        axis.set_title(
-            label.replace(", questions", ",\nquestions").replace(", all questions", ",\nall questions"), fontsize=9
-        )
-        _grid(axis)
-    axes[0][0].set_ylabel("accuracy on test questions, %")
+def draw_main(main: dict[str, Any], path: Path) -> None:
+    """Accuracy of each training set with its interval; the arms of a seed are joined by a line."""
+    found = main["untouched"]["accuracy"]
+    figure, axis = plt.subplots(figsize=(5, 3.6))
+    for seeds in zip(*(found[version]["seeds"] for version in COLORS), strict=True):
+        axis.plot(range(len(COLORS)), [100 * one for one in seeds], "-", color="black", alpha=0.2, linewidth=1)
+    _bars(axis, found)
+    axis.set_xticks(range(len(COLORS)), list(COLORS))
+    axis.set(xlim=(-0.4, 2.4), ylabel="accuracy on test questions, %")
+    _grid(axis)
     _saved(figure, path)
 
 
-def draw_sweep(found: dict[str, Any], path: Path) -> None:
-    """One panel per defect: accuracy over its rate."""
-    sweep = found["entries"]
-    defects = sorted({one["defect"] for one in sweep})
-    figure, axes = plt.subplots(1, len(defects), figsize=(2.7 * len(defects), 3.2), sharey=True, squeeze=False)
-    for axis, defect in zip(axes[0], defects, strict=True):
-        entries = sorted((one for one in sweep if one["defect"] == defect), key=lambda one: one["rate"])
-        rates = [100 * one["rate"] for one in entries]
-        for version in COLORS:
-            shown = [one["accuracy"][version] for one in entries]
-            axis.plot(rates, [100 * one["accuracy"] for one in shown], "o-", color=COLORS[version], label=version)
-            low, high = ([100 * one[bound] for one in shown] for bound in ("low", "high"))
-            axis.fill_between(rates, low, high, color=COLORS[version], alpha=0.12, linewidth=0)
-        axis.set(title=defect.replace("_", " "), xlabel="rate, %")
-        _grid(axis)
-    axes[0][0].set_ylabel("accuracy, %")
-    axes[0][0].legend(fontsize="small")
+def _bars(axis: Axes, found: dict[str, Any], at: float = 0.0, apart: float = 1.0) -> None:
+    """The three accuracies with their intervals, side by side from ``at``."""
+    for number, (version, color) in enumerate(COLORS.items()):
+        one = found[version]
+        height = 100 * one["accuracy"]
+        bounds = [[height - 100 * one["low"]], [100 * one["high"] - height]]
+        axis.errorbar(at + apart * number, height, bounds, fmt="o", color=color, capsize=4, markersize=6, label=version)
+
+
+def draw_alone(found: dict[str, Any], path: Path) -> None:
+    """Accuracy of the three training sets for each defect."""
+    figure, axis = plt.subplots(figsize=(8, 3.4))
+    for at, entry in enumerate(found["entries"]):
+        _bars(axis, entry["untouched"]["accuracy"], at - 0.2, 0.2)
+    axis.set_xticks(range(len(found["entries"])), [one["defect"].replace("_", "\n") for one in found["entries"]])
+    axis.set_ylabel("accuracy, %")
+    axis.legend(*(part[:3] for part in axis.get_legend_handles_labels()), fontsize="small")
+    _grid(axis)
     _saved(figure, path)
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.curation_pays.plots import draw_blur, draw_copies, draw_curves, draw_main, draw_sweep
+from studies.demo.plots import draw_alone, draw_blur, draw_copies, draw_curves, draw_main
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.text import table
@@ -26,95 +26,88 @@ def section(report: dict[str, Any], plots: Path) -> str:
     Args:
         plots: folder of the plots, as the page links to it.
     """
-    parts = {"main": _main, "second_turn": _turn, "sweep": _sweep, "rules": _rules, "photos": _photos}
-    texts = [text(report, plots.as_posix()) for name, text in parts.items() if name in report]
+    parts = {"main": _main, "alone": _alone, "rules": _rules, "photos": _photos}
+    texts = [text(report[name], plots.as_posix()) for name, text in parts.items() if name in report]
     return "\n\n".join(texts) + "\n"
 
 
-def _main(report: dict[str, Any], out: str) -> str:
-    main = report["main"]
-    settings, dirty = main["settings"], main["untouched"]["accuracy"]["dirty"]
-    text = (
-        f"Three training sets are made from easy-vqa: *dirty* has the demo's defects at {settings['strength']:g} times"
-        " their rates, *curated* is what `curate run` keeps of it, and *clean* has no defects. All are trained with the"
-        f" same recipe, {settings['training']['batch_size']} conversations per step, {len(settings['seeds'])} trainings"
-        f" each. The test has {dirty['n']:,} questions about {dirty['images']:,} images, none of which was leaked into"
-        " a training set. The 95% intervals are over images and trainings.\n\n"
-        f"{markdown(main_rows(main))}\n\n![Accuracy of the arms]({out}/main.png)"
+def headline(main: dict[str, Any]) -> str:
+    """The result in one line: what curation gains, and how much of the gap that is."""
+    found = main["untouched"]
+    return (
+        f"curated minus dirty {points(found['curated_minus_dirty'])} points, gap won back"
+        f" {share(found['gap_won_back'])}, {main['settings']['trainings']} seeds"
     )
+
+
+def _main(main: dict[str, Any], out: str) -> str:
+    settings, found, rows = main["settings"], main["untouched"], main["rows"]
+    rates, training, counts = settings["rates"], settings["training"], rows["sets"]
+    dirty = found["accuracy"]["dirty"]
+    text = (
+        f"**Sets** ({main['made_by']}). Of easy-vqa's first {settings['images']} images, *clean* has the"
+        f" {counts['clean']:,} questions about {' and '.join(settings['kinds'])}. *Dirty* has every defect that the"
+        f" demo knows: {percent(rates['pictures'], 0)} of the images are blurred, as many are there a second time as a"
+        " re-encoded or resized copy, as many are broken files, and as many of the test images are leaked;"
+        f" {percent(rates['answers'], 0)} of the questions are answered wrongly and as many are contradicted by a"
+        f" second row. Of it, {counts['dirty']:,} rows can be read. *Curated* is what `curate run` with the demo's"
+        f" recipe keeps, {counts['curated']:,} rows.\n\n"
+        f"**Training.** {training['steps']} steps of {training['batch_size']} rows each, LoRA on the demo's model,"
+        f" {settings['trainings']} seeds. The arms of a seed start from the same weights, see as many rows, none of"
+        " them twice, and have the rows that their sets share in the same batches.\n\n"
+        f"**Test.** {dirty['n']:,} questions about {dirty['images']:,} images, the same for all, none of them about an"
+        " image that was leaked.\n\n"
+        f"{markdown(main_rows(main))}\n\n"
+        f"Curated minus dirty: **{points(found['curated_minus_dirty'])} points**. Clean minus curated:"
+        f" {points(found['clean_minus_curated'])}. Of the gap between dirty and clean curation wins back"
+        f" **{share(found['gap_won_back'])}**. The 95% intervals are bootstrapped over seeds and images, both drawn"
+        " once for all arms.\n\n"
+        f"![Accuracy of the arms]({out}/main.png)\n\n"
+        f"**What curation did wrong.** It kept {_counted(rows['kept']) or 'no row with a defect'}, and dropped"
+        f" {_counted(rows['lost'], 'by the rule ') or 'no row'} without a defect of which no copy stayed."
+    )
+    if ideal := main.get("ideal"):
+        seeds = len(ideal["accuracy"]["ideal"]["seeds"])
+        text += (
+            f" A set without these mistakes, over the first {seeds} seeds, minus the curated one:"
+            f" {points(ideal['ideal_minus_curated'])} points; clean minus that set:"
+            f" {points(ideal['clean_minus_ideal'])}."
+        )
     if leaked := main.get("leaked"):
-        scores = ", ".join(f"{name} {between(found)}" for name, found in leaked["accuracy"].items())
+        scores = ", ".join(f"{name} {between(one)}" for name, one in leaked["accuracy"].items())
         images = leaked["accuracy"]["dirty"]["images"]
         text += f"\n\nAccuracy on the {images} test images that were leaked into the dirty set: {scores}."
     return text
 
 
-def _turn(report: dict[str, Any], _: str) -> str:
-    turn = report["second_turn"]
-    rows = turn["loss_rule"]["rows"]
+def _counted(counts: dict[str, int], before: str = "") -> str:
+    return ", ".join(f"{count} {before}{name.replace('_', ' ')}" for name, count in counts.items())
+
+
+def _alone(found: dict[str, Any], out: str) -> str:
+    trainings = found["settings"]["alone"]["trainings"]
     return (
-        f"{markdown(turn_rows(turn))}\n\nThe losses come from the first training on the dirty set, which saw"
-        f" {turn['rows_with_a_loss']:,} rows. Of the {rows['dropped']:,} rows that the rule drops,"
-        f" {rows.get('without_defect', 0):,} have no defect. The reviewer is simulated from the truth: wrong answers"
-        " are corrected, blurred images and contradictions are dropped, and the rest is left. The rows of highest loss"
-        f" minus random rows: {points(turn['worst_minus_random'])} points."
+        f"**Each defect alone**, at the same rates, over the first {trainings} seeds, with the clean arms above:\n\n"
+        f"{markdown(alone_rows(found))}\n\n![Each defect alone]({out}/alone.png)"
     )
 
 
-def chance(main: dict[str, Any]) -> float:
-    """Twice the standard deviation of a difference between two trainings that differ only in their seed."""
-    spreads = [found["seed_std"] or 0.0 for found in main["untouched"]["accuracy"].values()]
-    return 2 * math.sqrt(2 * sum(spread**2 for spread in spreads) / len(spreads))
-
-
-def gains(entries: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """Defect → gain of curation as the mean over the defect's rates, largest first."""
-    found: dict[str, list[float]] = {}
-    for entry in entries:
-        found.setdefault(entry["defect"], []).append(entry["curated_minus_dirty"]["difference"])
-    means = {defect: sum(differences) / len(differences) for defect, differences in found.items()}
-    return dict(sorted(means.items(), key=lambda item: -item[1]))
-
-
-def _sweep(report: dict[str, Any], out: str) -> str:
-    entries, swept = report["sweep"]["entries"], report["sweep"]["settings"]["sweep"]
-    seeds, rates = len(swept["seeds"]), len(swept["rates"])
-    over = "images and trainings" if seeds > 1 else "images only"
-    text = (
-        f"Each defect alone, {seeds} training{'s' * (seeds > 1)} each, with *clean* as above. The intervals are over"
-        f" {over}"
-    )
-    means = ", ".join(
-        f"{defect.replace('_', ' ')} {round(100 * gain, 1) + 0.0:+.1f}" for defect, gain in gains(entries).items()
-    )
-    mean = f"The gain of curation in points, as the mean over the {rates} rates: {means}."
-    if "main" in report:
-        alone = 100 * chance(report["main"]) / math.sqrt(seeds)
-        text += f"; other seeds alone change a difference by up to {alone:.0f} points"
-        mean += f" Up to {alone / math.sqrt(rates):.0f} points of a gain may be chance."
-    if gone := max(entry["rows"]["gone_with_their_twin"] for entry in entries):
-        mean += (
-            f" Up to {gone} of the rows dropped without a defect were dropped as duplicates of a row that another rule"
-            " dropped, so neither of the two was kept."
-        )
-    return f"{text}:\n\n{markdown(sweep_rows(report['sweep']))}\n\n{mean}\n\n![Each defect alone]({out}/sweep.png)"
-
-
-def _rules(report: dict[str, Any], out: str) -> str:
-    rules = report["rules"]
+def _rules(rules: dict[str, Any], out: str) -> str:
+    images = rules["settings"]["rule_images"] or 4000
     return (
-        f"Every rule against the truth, with {rules['settings']['strength']:g} times the demo's defect rates:\n\n"
+        f"**Every rule against the truth** ({rules['made_by']}), {images:,} images, all types of question, the rates"
+        " above:\n\n"
         f"{markdown(rule_rows(rules))}\n\nThresholds, chosen on the images with even numbers and reported on those with"
         f" odd numbers:\n\n{markdown(threshold_rows(rules))}\n\n"
         f"![Recall and precision over the threshold]({out}/rules.png)"
     )
 
 
-def _photos(report: dict[str, Any], out: str) -> str:
-    photos = report["photos"]
+def _photos(photos: dict[str, Any], out: str) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in photos["peers"].items())
     return (
-        f"Real photographs, drawings, pages and forms, the same images for all tools ({versions}). Area under the ROC"
+        f"**Real photographs, drawings, pages and forms**, the same images for all tools ({photos['made_by']},"
+        f" {versions}). Area under the ROC"
         f" curve for ranking blurred photographs before sharp images:\n\n{markdown(blur_rows(photos['blur']))}\n\nShare"
         " of copies found (re-encoded as JPEG or WebP, or resized) and number of pairs of different images joined:\n\n"
         f"{markdown(copy_rows(photos['copies']))}\n\n"
@@ -148,66 +141,35 @@ def between(found: dict[str, Any]) -> str:
     return f"{percent(found['accuracy'])} ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
 
 
-def regimes(main: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """A description of each training, and its comparison on images that were not leaked."""
-    settings = main["settings"]
-    own = {"steps": settings["training"]["steps"], "images": settings["images"], "kinds": settings["kinds"]}
-    parts = [(own, main["untouched"]), *((other["regime"], other["untouched"]) for other in main["also"])]
-    return [
-        (f"{of['steps']} steps, {_images(of['images'])}, {_kinds(of['kinds'])}", compared) for of, compared in parts
-    ]
-
-
-def _images(count: int | None) -> str:
-    return f"{count} images" if count else "all images"
-
-
-def _kinds(kinds: list[str] | None) -> str:
-    return f"questions of {' and '.join(kinds)}" if kinds else "all questions"
+def share(won: dict[str, Any]) -> str:
+    """How much of the gap is won back, with its interval."""
+    if not won["gap_is_real"]:
+        return "no clear gap"
+    return f"{percent(won['share'], 0)} ({percent(won['low'], 0)} to {percent(won['high'], 0)})"
 
 
 def main_rows(main: dict[str, Any]) -> Rows:
-    """One row per regime."""
-    rows: Rows = [("trained with", "dirty", "curated", "clean", "curated minus dirty, points", "gap won back")]
-    for label, compared in regimes(main):
-        accuracies = (between(compared["accuracy"][version]) for version in ("dirty", "curated", "clean"))
-        won = compared["gap_won_back"]
-        share = (
-            f"{percent(won['share'], 0)} ({percent(won['low'], 0)} to {percent(won['high'], 0)})"
-            if won["gap_is_real"]
-            else "no clear gap"
+    """One row per training set."""
+    rows: Rows = [("trained on", "rows", "accuracy (95%)", "lowest and highest seed", "minus dirty, points")]
+    found = main["untouched"]
+    for version in ("dirty", "curated", "clean"):
+        one = found["accuracy"][version]
+        minus = found.get(f"{version}_minus_dirty")
+        seeds = f"{percent(min(one['seeds']))}, {percent(max(one['seeds']))}"
+        rows.append(
+            (version, f"{main['rows']['sets'][version]:,}", between(one), seeds, points(minus) if minus else "–")
         )
-        rows.append((label, *accuracies, points(compared["curated_minus_dirty"]), share))
     return rows
 
 
-def turn_rows(turn: dict[str, Any]) -> Rows:
-    """One row per use of the losses."""
-    heading = ("accuracy (95%)", "minus dirty, points", "rows changed", "points per 100 reviewed / changed")
-    rows: Rows = [("second turn on the dirty set", *heading)]
-    for name, label in {
-        "loss_rule": f"drop rows with a loss above {turn['loss_threshold']}",
-        "reviewed_worst": f"review the {turn['looked_at']} rows of highest loss",
-        "reviewed_at_random": f"review {turn['looked_at']} random rows",
-    }.items():
-        found = turn[name]
-        changed = found["rows_changed"] if "rows_changed" in found else found["rows"]["dropped"]
-        per_row = [found[key] for key in ("gain_per_row_looked_at", "gain_per_row_changed") if key in found]
-        each = " / ".join(f"{100 * 100 * gain:+.1f}" for gain in per_row) or "–"
-        rows.append((label, between(found["accuracy"]), points(found["minus_dirty"]), f"{changed:,}", each))
-    return rows
-
-
-def sweep_rows(sweep: dict[str, Any]) -> Rows:
-    """One row per defect and rate."""
-    versions = ("dirty", "curated", "clean")
-    counts = ("rows dropped", "without a defect")
-    rows: Rows = [("defect", "rate", *versions, "curated minus dirty, points", *counts)]
-    for entry in sorted(sweep["entries"], key=lambda entry: (entry["defect"], entry["rate"])):
-        accuracies = (percent(entry["accuracy"][version]["accuracy"]) for version in versions)
-        dropped = f"{entry['rows']['dropped']:,} of {entry['rows']['rows']:,}"
-        gain, lost = points(entry["curated_minus_dirty"]), f"{entry['rows']['dropped_without_defect']:,}"
-        rows.append((entry["defect"], percent(entry["rate"], 0), *accuracies, gain, dropped, lost))
+def alone_rows(found: dict[str, Any]) -> Rows:
+    """One row per defect, the largest gain first."""
+    rows: Rows = [("defect", "dirty", "curated", "clean", "curated minus dirty, points", "clean minus dirty, points")]
+    for entry in sorted(found["entries"], key=lambda one: -one["untouched"]["curated_minus_dirty"]["difference"]):
+        of = entry["untouched"]
+        accuracies = (percent(of["accuracy"][version]["accuracy"]) for version in ("dirty", "curated", "clean"))
+        gains = (points(of[name]) for name in ("curated_minus_dirty", "clean_minus_dirty"))
+        rows.append((entry["defect"].replace("_", " "), *accuracies, *gains))
     return rows
 
 
@@ -248,10 +210,11 @@ def copy_rows(copies: dict[str, Any]) -> Rows:
     return rows
 
 
-PAGE = Path("docs/results/proof.md")
+PAGE = Path("docs/proof.md")
 _START, _END = "<!-- proof: written by `make proof` -->", "<!-- /proof -->"
-_DRAW: dict[str, Callable[[Any, Path], None]] = {"sweep": draw_sweep, "rules": draw_curves}
-_TABLES = {"main": main_rows, "second_turn": turn_rows, "sweep": sweep_rows, "rules": rule_rows}
+_LINE = re.compile("(?<=<!-- demo -->).*?(?=<!-- /demo -->)")  # the result in the table of all studies
+_DRAW: dict[str, Callable[[Any, Path], None]] = {"main": draw_main, "alone": draw_alone, "rules": draw_curves}
+_TABLES = {"main": main_rows, "alone": alone_rows, "rules": rule_rows}
 
 
 def write_report(report: dict[str, Any], out: Path) -> None:
@@ -262,8 +225,6 @@ def write_report(report: dict[str, Any], out: Path) -> None:
     for name, rows in _TABLES.items():
         if name in report:
             write_text(out / f"{name}.csv", _csv(rows(report[name])))
-    if main := report.get("main"):
-        draw_main(regimes(main), out / "main.png")
     if photos := report.get("photos"):
         draw_blur(photos["blur"], out / "blur.png")
         draw_copies(photos["copies"], out / "copies.png")
@@ -271,13 +232,15 @@ def write_report(report: dict[str, Any], out: Path) -> None:
 
 
 def update_page(report: dict[str, Any], out: Path, page: Path = PAGE) -> None:
-    """Put the section between the two marks of a Markdown page.
+    """Put the section between the two marks of a Markdown page, and the result into its table of studies.
 
     Raises:
         UserError: the marks are missing.
     """
     before, after = around_section(page)
     plots = Path(os.path.relpath(out, page.parent))
+    if main := report.get("main"):
+        before = _LINE.sub(headline(main), before)
     write_text(page, f"{before}{_START}\n{section(report, plots)}{_END}{after}")
 
 

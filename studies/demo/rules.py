@@ -19,7 +19,7 @@ from curate.duplicates.hamming import pairs_within
 from curate.duplicates.images.fingerprints import ImageFingerprints
 from curate.duplicates.images.fingerprints import compare as compare_fingerprints
 from curate.settings.copies import MatchSettings
-from studies.curation_pays.sets import RawSet, TrainingSet
+from studies.demo.comparison import Case
 from winnow.demo.easy_vqa import image_paths
 from winnow.demo.truth import added_answers, compare, ranking
 
@@ -48,18 +48,18 @@ class Cases:
     missed: int = 0
 
 
-def rule_report(raw: RawSet, curated: TrainingSet) -> dict[str, Any]:
+def rule_report(case: Case) -> dict[str, Any]:
     """Recall and precision of all rules, and a curve for each signal with a threshold."""
-    whole = compare(curated.data, raw.truth)
-    curves = {cases.name: curve(cases) for cases in all_cases(raw, curated)}
+    whole = compare(case.curated, case.raw.truth)
+    curves = {cases.name: curve(cases) for cases in all_cases(case)}
     return {"rules": whole["defects"], "curves": curves}
 
 
-def all_cases(raw: RawSet, curated: TrainingSet) -> Iterator[Cases]:
+def all_cases(case: Case) -> Iterator[Cases]:
     """Sharpness by image, alignment by row, hash distance by pair of images."""
-    truth = pq.read_table(raw.truth, columns=["sample_id", "defect", "twin_id"]).to_pylist()
+    truth = pq.read_table(case.raw.truth, columns=["sample_id", "defect", "twin_id"]).to_pylist()
     connection = duckdb.connect()
-    folder = str(curated.data)
+    folder = str(case.curated)
     rows = connection.execute(
         f"""SELECT s.sample_id, s.images[1], coalesce(i.sharpness, i.sharpness_coarse), t.clip_alignment
         FROM '{folder}/samples.parquet' s JOIN '{folder}/signals/part-*.parquet' i ON i.image_key = s.image_keys[1]

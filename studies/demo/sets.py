@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import yaml
+from PIL import Image
 
-from studies.curation_pays.lab import run_stage
-from studies.curation_pays.settings import StudySettings
+from studies.demo.lab import run_stage
+from studies.demo.settings import StudySettings
 from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
-from winnow.files import sha256_file, write_text
-from winnow.records import read_jsonl, to_line
+from winnow.files import write_text
+from winnow.records import Sample, read_jsonl, to_line
 from winnow.run import read_manifest
 from winnow.strict_yaml import read_mapping
 
@@ -25,17 +27,10 @@ TASK = Path("evalsuite/tasks/easy_vqa.yaml")
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What an arm trains on.
+    """Rows that an arm may be trained on, and the folder that their images are relative to."""
 
-    Attributes:
-        data: JSONL file or curated folder.
-        image_root: of a JSONL file; None for a curated folder, which knows its own.
-        digest: of the rows.
-    """
-
-    data: Path
-    image_root: Path | None
-    digest: str
+    rows: tuple[Sample, ...]
+    image_root: Path
 
 
 @dataclass(frozen=True)
@@ -50,9 +45,46 @@ class RawSet:
         return self.folder / "truth.parquet"
 
     def uncurated(self) -> TrainingSet:
-        """The rows as they are."""
-        rows = self.folder / "vqa.jsonl"
-        return TrainingSet(rows, self.folder, sha256_file(rows))
+        """The rows as they are, without those that no training could read."""
+        return TrainingSet(tuple(readable(read_jsonl(self.folder / "vqa.jsonl"), self.folder)), self.folder)
+
+    def defects(self) -> dict[str, str]:
+        """Row → its defect. A row that another contradicts has none: its answer is the right one."""
+        truth = pq.read_table(self.truth, columns=["sample_id", "defect"]).to_pylist()
+        added = "/con-"
+        return {
+            row["sample_id"]: row["defect"]
+            for row in truth
+            if row["defect"] != "contradictory" or added in row["sample_id"]
+        }
+
+    def ideal(self) -> TrainingSet:
+        """The rows that a curation without a mistake would leave: no defect, and one of each group of copies."""
+        spoiled = self.defects()
+        rows = read_jsonl(self.folder / "vqa.jsonl")
+        return TrainingSet(tuple(row for row in rows if row.id not in spoiled), self.folder)
+
+
+def readable(rows: Any, image_root: Path) -> list[Sample]:
+    """The rows whose image can be decoded."""
+    known: dict[str, bool] = {}
+
+    def decodes(path: str) -> bool:
+        try:
+            with Image.open(image_root / path) as image:
+                image.load()
+        except (OSError, SyntaxError):
+            return False
+        return True
+
+    kept = []
+    for row in rows:
+        path = row.image[0]
+        if path not in known:
+            known[path] = decodes(path)
+        if known[path]:
+            kept.append(row)
+    return kept
 
 
 def make_raw(folder: Path, shares: Shares, settings: StudySettings) -> RawSet:
@@ -72,21 +104,20 @@ def demo_recipe(raw: RawSet) -> dict[str, Any]:
         "signals": {"clip": recipe["signals"]["clip"]},
         "rules": recipe["rules"],
         "duplicates": recipe["duplicates"],
-        "contamination": {"against": [test]},
+        "contamination": {**recipe["contamination"], "against": [test]},
     }
 
 
-def bare_recipe(raw: RawSet, **changes: Any) -> dict[str, Any]:
-    """A curation recipe without signals, and without rules but those in ``changes``."""
-    return {"name": "bare", "sources": [_source(raw, "vqa.jsonl")], **changes}
+def curate(raw: RawSet, out: Path) -> Path:
+    """``curate run`` with the demo's rules, unless its result is there; returns the curated folder."""
+    made_from = read_manifest(raw.folder, finish_with="make proof")["recipe_digest"]
+    run_stage("curate", "run", {**demo_recipe(raw), "out": str(out)}, out, inputs=made_from)
+    return out
 
 
-def curate(raw: RawSet, recipe: dict[str, Any], out: Path) -> TrainingSet:
-    """``curate run``, unless its result is there."""
-    read = [*map(Path, recipe.get("losses", [])), *sorted(Path(recipe.get("corrections", "nowhere")).glob("*.jsonl"))]
-    made_from = [read_manifest(raw.folder, finish_with="make proof")["recipe_digest"], *map(sha256_file, read)]
-    run_stage("curate", "run", {**recipe, "out": str(out)}, out, inputs=made_from)
-    return TrainingSet(out, None, sha256_file(out / "samples.jsonl"))
+def curated_rows(raw: RawSet, curated: Path) -> TrainingSet:
+    """The rows that curation kept."""
+    return TrainingSet(tuple(read_jsonl(curated / "samples.jsonl")), raw.folder)
 
 
 def _source(raw: RawSet, name: str) -> dict[str, str]:
@@ -100,8 +131,8 @@ def write_exam(raw: RawSet, settings: StudySettings, folder: Path) -> None:
     the few leaks of a small set are asked about; the other half are about the other test images.
     """
     rows, questions = list(read_jsonl(TEST)), settings.questions
-    if settings.asked is not None:
-        rows = [row for row in rows if row.meta["question_type"] in settings.asked]
+    if settings.kinds is not None:
+        rows = [row for row in rows if row.meta["question_type"] in settings.kinds]
     may_have_leaked = {sample.id for sample in read_jsonl(raw.folder / "test.jsonl")}
     near, far = ([i for i, row in enumerate(rows) if (row.id in may_have_leaked) is side] for side in (True, False))
     if questions is not None and questions < len(rows):

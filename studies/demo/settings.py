@@ -14,120 +14,98 @@ from winnow.recipe import StrictModel, load_recipe
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 BROKEN = "corrupt"  # stands for all kinds of broken file in CORRUPT, in equal parts
+_OF_ANSWERS = ("wrong_answer", "contradictory")
+DEFECTS = (*(name for name in Shares().named() if name not in CORRUPT), BROKEN)
+
+
+class Rates(StrictModel):
+    """How much of a set has each defect.
+
+    Attributes:
+        pictures: share of the train images that are blurred, that are copied and that are broken, a fifth of the last
+            in each of five ways; share of the test images that are leaked.
+        answers: share of the train questions that are answered wrongly, and that a second row contradicts.
+    """
+
+    pictures: Share
+    answers: Share
+
+    def together(self) -> Shares:
+        """All defects at once."""
+        shares = dict.fromkeys(Shares().named(), self.pictures) | dict.fromkeys(CORRUPT, self.pictures / len(CORRUPT))
+        return Shares(**shares | dict.fromkeys(_OF_ANSWERS, self.answers))
+
+    def alone(self, defect: str) -> Shares:
+        """One defect; ``corrupt`` stands for its five kinds of broken file."""
+        names = CORRUPT if defect == BROKEN else (defect,)
+        return Shares.only(**{name: share for name, share in self.together().named().items() if name in names})
 
 
 class Training(StrictModel):
-    """The budget of every arm, the same for all.
+    """The budget of every arm, the same for all: steps × batch_size rows, none of them twice.
 
     Attributes:
         steps: optimiser steps.
-        batch_size: conversations per step.
-        questions_per_image: questions about one image in one conversation.
+        batch_size: rows, each a conversation of its own, per step.
     """
 
     steps: Count
-    batch_size: Count = 4
-    questions_per_image: Count = 12
+    batch_size: Count
 
-
-class Regime(StrictModel):
-    """Another budget and set for the main comparison, to see whether its result depends on them.
-
-    Attributes:
-        steps, images, kinds: in place of those of the settings.
-    """
-
-    steps: Count
-    images: Count | None = None
-    kinds: list[QuestionType] | None = None
+    @property
+    def rows(self) -> int:
+        """Rows that an arm is trained on."""
+        return self.steps * self.batch_size
 
 
 def _known_defect(name: str) -> str:
-    known = [*Shares().named(), BROKEN]
-    if name not in known:
-        raise ValueError(f"no defect is called {name!r}; choose from {', '.join(known)}")
+    if name not in DEFECTS:
+        raise ValueError(f"no defect is called {name!r}; choose from {', '.join(DEFECTS)}")
     return name
 
 
-class Sweep(StrictModel):
-    """Each defect alone, at several rates.
+class Alone(StrictModel):
+    """Each defect alone, at the rates of the main comparison.
 
     Attributes:
         defects: names of ``winnow.demo.defects.Shares``, and ``corrupt`` for its five kinds of broken file.
-        rates: share of the rows' images (of the questions, for answers; of the test images, for leaks).
-        seeds: of training, for each.
+        trainings: of each set, with the first seeds of the main comparison.
     """
 
     defects: list[Annotated[str, AfterValidator(_known_defect)]]
-    rates: list[Share]
-    seeds: list[int] = Field(default=[0], min_length=1)
-
-
-class SecondTurn(StrictModel):
-    """What a curation gains that uses the losses of the first training.
-
-    Attributes:
-        dropped: share of the training rows that the rule drops, highest loss first.
-        corrected: rows that the simulated reviewer looks at and corrects from the truth.
-        seeds: of training, for each arm.
-    """
-
-    dropped: Share = 0.1
-    corrected: Count = 500
-    seeds: list[int] = Field(default=[0], min_length=1)
+    trainings: Count
 
 
 class StudySettings(StrictModel):
     """The whole study.
 
     Attributes:
-        images: train images of the training sets; null takes all 4,000. About as many as the steps get to see, so
-            that copies are seen twice and corrected rows are trained on.
-        kinds: types of question in these sets; null takes all.
-        asked: types of test question; null takes all.
-        rule_images: train images of the set on which the rules are evaluated.
-        questions: test questions, the same for every arm; null asks all 9,673.
+        images: train images of the training sets; null takes all 4,000.
+        kinds: types of question that are trained and asked; null takes all.
+        rule_images: train images of the set on which the rules are evaluated, with all types of question.
+        questions: test questions, the same for every arm; null asks all.
         data_seed: of the injected defects.
-        seeds: of training, for the three main arms.
-        strength: factor on the demo's defect rates in the main comparison.
-        also: the main comparison once more for each of these regimes.
+        rates: of the defects.
+        trainings: of each set in the main comparison, with the seeds 0, 1, 2 …
+        ideal: trainings of the set that a curation without a mistake would leave, with the first seeds.
     """
 
     images: Count | None = None
     kinds: list[QuestionType] | None = None
-    asked: list[QuestionType] | None = None
     rule_images: Count | None = None
     questions: Count | None = None
     data_seed: int = 20
-    seeds: list[int] = Field(default=[0, 1, 2], min_length=1)
-    strength: Annotated[float, Field(gt=0, le=4)] = 1.0
+    rates: Rates
+    trainings: Count
+    ideal: Annotated[int, Field(ge=0)] = 0
     training: Training
-    also: list[Regime] = Field(default_factory=list)
-    sweep: Sweep | None = None
-    second_turn: SecondTurn | None = None
+    alone: Alone | None = None
 
     @model_validator(mode="after")
     def _known_seeds(self) -> StudySettings:
-        for name, part in {"sweep": self.sweep, "second_turn": self.second_turn}.items():
-            if part and (unknown := sorted(set(part.seeds) - set(self.seeds))):
-                raise ValueError(f"{name}: seed {unknown[0]} is compared with arms of that seed, but `seeds` lacks it")
+        if max(self.ideal, self.alone.trainings if self.alone else 0) > self.trainings:
+            raise ValueError("ideal and alone are compared with the main arms, so they cannot have more trainings")
         return self
-
-    def dirty(self) -> Shares:
-        """The defects of the main comparison."""
-        return scaled(Shares(), self.strength)
-
-
-def scaled(shares: Shares, factor: float) -> Shares:
-    """All shares times ``factor``."""
-    return Shares.only(**{name: value * factor for name, value in shares.named().items()})
-
-
-def alone(defect: str, rate: float) -> Shares:
-    """One defect at one rate; ``corrupt`` is spread over the kinds of broken file."""
-    if defect == BROKEN:
-        return Shares.only(**dict.fromkeys(CORRUPT, rate / len(CORRUPT)))
-    return Shares.only(**{defect: rate})
 
 
 def read_settings(path: Path) -> StudySettings:

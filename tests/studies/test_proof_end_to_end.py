@@ -11,20 +11,16 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from studies.curation_pays.__main__ import PARTS
-from studies.curation_pays.report import read_parts, update_page
-from tests.forks import python
+from studies.demo.__main__ import PARTS
+from studies.demo.report import read_parts, update_page
 from tests.loop import REPO
 
 pytestmark = pytest.mark.slow
 
 SETTINGS = {
-    "images": 60, "rule_images": 60, "kinds": ["color", "shape"],
-    "asked": ["color", "shape"], "questions": 60, "seeds": [0], "strength": 4,
-    "training": {"steps": 4, "batch_size": 2},
-    "also": [{"steps": 4, "images": 60, "kinds": ["color", "shape"]}],  # the same arms again
-    "second_turn": {"dropped": 0.2, "corrected": 40},
-    "sweep": {"defects": ["leaked"], "rates": [0.3]},
+    "images": 60, "rule_images": 60, "kinds": ["color", "shape"], "questions": 60,
+    "rates": {"pictures": 0.1, "answers": 0.2}, "trainings": 2, "ideal": 1,
+    "training": {"steps": 2, "batch_size": 4}, "alone": {"defects": ["leaked"], "trainings": 1},
 }  # fmt: skip
 
 
@@ -41,8 +37,8 @@ def project(loop, tmp_path_factory):
     return project
 
 
-def prove(project, *options, interpreter=(sys.executable, "-m", "studies.curation_pays")):
-    command = [*interpreter, "settings.yaml", "--out", "results", *options]
+def prove(project, *options):
+    command = [sys.executable, "-m", "studies.demo", "settings.yaml", "--out", "results", *options]
     return subprocess.run(
         command, cwd=project, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}
     )
@@ -51,7 +47,7 @@ def prove(project, *options, interpreter=(sys.executable, "-m", "studies.curatio
 @pytest.fixture(scope="module")
 def proof(project):
     parts = (word for part in PARTS if part != "photos" for word in ("--part", part))
-    done = prove(project, *parts, interpreter=python("-m", "tests.studies.forked_study"))
+    done = prove(project, *parts)
     assert done.returncode == 0, done.stdout + done.stderr
     return project
 
@@ -63,22 +59,23 @@ def sets_of(project):
 
 def test_every_part_leaves_its_results(proof):
     report = read_parts(proof / "results", PARTS)
-    assert report.keys() == {"rules", "main", "second_turn", "sweep"}
+    assert report.keys() == {"rules", "main", "alone"}
     accuracies = report["main"]["untouched"]["accuracy"]
-    assert [one["untouched"] for one in report["main"]["also"]] == [report["main"]["untouched"]]
     assert all(0 <= one["accuracy"] <= 1 and one["low"] <= one["high"] for one in accuracies.values())
-    assert {one["defect"] for one in report["sweep"]["entries"]} == {"leaked"}
-    for name in ("main.png", "rules.png", "sweep.png"):
+    assert all(len(one["seeds"]) == 2 for one in accuracies.values())
+    assert report["main"]["ideal"]["accuracy"].keys() == {"dirty", "curated", "clean", "ideal"}
+    assert [one["defect"] for one in report["alone"]["entries"]] == ["leaked"]
+    for name in ("main.png", "rules.png", "alone.png"):
         assert (proof / "results" / name).read_bytes().startswith(b"\x89PNG")
-    rows = list(csv.reader((proof / "results/sweep.csv").open()))
-    assert len(rows) == 2 and all(len(row) == len(rows[0]) for row in rows)
+    rows = list(csv.reader((proof / "results/main.csv").open()))
+    assert len(rows) == 4 and all(len(row) == len(rows[0]) for row in rows)
 
 
 def test_each_set_is_what_it_says(proof):
-    sets = sets_of(proof)
-    clean = pq.read_table(sets / "all/curated/decisions.parquet").to_pandas()
+    sets = next(path.parent for path in proof.glob("data/cache/proof/sets-*/exam") if (path.parent / "leaked").is_dir())
+    decisions = pq.read_table(sets / "all/curated/decisions.parquet").to_pandas()
     truth = pq.read_table(sets / "all/raw/truth.parquet").to_pandas()
-    kept = set(clean.sample_id[clean.decision != "drop"])
+    kept = set(decisions.sample_id[decisions.decision != "drop"])
     wrong = set(truth.sample_id[truth.defect == "wrong_answer"])
     assert len(wrong & kept) < 0.1 * len(wrong)
     assert pq.read_table(sets / "clean/raw/truth.parquet").num_rows == 0
@@ -87,18 +84,21 @@ def test_each_set_is_what_it_says(proof):
         assert {row["meta"]["question_type"] for row in rows} == {"color", "shape"}
 
 
-def test_the_reviewer_mends_what_the_truth_says(proof):
-    turn = sets_of(proof) / "second-turn/reviewed_worst"
-    lines = [json.loads(line) for line in (turn / "corrections/simulated.jsonl").read_text().splitlines()]
-    assert lines
-    rows = {row["id"]: row for row in map(json.loads, (turn / "set/samples.jsonl").read_text().splitlines())}
-    for line in lines:
-        if line["action"] == "relabel":
-            assert rows[line["sample_id"]]["conversations"][-1]["value"] == line["new"]
-        else:
-            assert line["sample_id"] not in rows
-    applied = json.loads((turn / "set/corrections.json").read_text())
-    assert "stale" not in json.dumps(applied.get("counts", {})) or applied["counts"].get("stale", 0) == 0
+def test_the_arms_of_a_seed_share_rows_at_the_same_steps(proof):
+    arms = proof / "data/cache/proof/arms"
+
+    def seen(version, seed):
+        (folder,) = arms.glob(f"main-{version}-seed-{seed}-*")
+        losses = pq.read_table(folder / "run/losses.parquet").to_pylist()
+        assert len(losses) == 8  # two steps of four rows, none twice
+        return [json.loads(line)["id"] for line in (folder / "rows.jsonl").read_text().splitlines()]
+
+    for seed in (0, 1):
+        clean = seen("clean", seed)
+        for version in ("dirty", "curated"):
+            for place, name in enumerate(seen(version, seed)):
+                assert name not in clean or clean.index(name) == place
+    assert seen("clean", 0) != seen("clean", 1)
 
 
 def texts(project):
@@ -108,7 +108,7 @@ def texts(project):
 
 def test_a_second_run_trains_nothing_and_says_the_same(proof):
     before = texts(proof)
-    done = prove(proof, "--part", "main", "--part", "sweep")
+    done = prove(proof, "--part", "main", "--part", "alone")
     assert done.returncode == 0 and not any(f"{stage} run" in done.stdout for stage in ("curate", "evalsuite"))
     assert "finetune train" not in done.stdout
     assert texts(proof) == before
@@ -121,7 +121,7 @@ def test_the_section_goes_between_its_marks(proof, tmp_path):
         update_page(read_parts(proof / "results", PARTS), proof / "results", page)
     written = page.read_text()
     assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n")
-    assert "an earlier section" not in written and written.count("| trained with |") == 1
+    assert "an earlier section" not in written and written.count("| trained on |") == 1
     plots = re.findall(r"!\[.*?\]\((.*?)\)", written)
     assert plots and all((tmp_path / plot).is_file() for plot in plots)
 

@@ -7,17 +7,21 @@ import time
 import pytest
 import yaml
 
-from studies.curation_pays import sets
-from studies.curation_pays.lab import Lab, run_stage
-from studies.curation_pays.report import chance, gains
-from studies.curation_pays.sets import RawSet, write_exam
-from studies.curation_pays.settings import StudySettings
+from studies.demo import sets
+from studies.demo.lab import Lab, run_stage
+from studies.demo.sets import RawSet, write_exam
+from studies.demo.settings import StudySettings
 from tests.loop import REPO
 from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
 from winnow.errors import UserError
 
-SETTINGS = StudySettings.model_validate({"training": {"steps": 1}, "questions": 40, "asked": ["color", "shape"]})
+SETTINGS = StudySettings.model_validate(
+    {
+        "training": {"steps": 1, "batch_size": 1}, "trainings": 1, "questions": 40, "kinds": ["color", "shape"],
+        "rates": {"pictures": 0.1, "answers": 0.2},
+    }
+)  # fmt: skip
 
 
 def test_results_keep_their_order_and_work_runs_side_by_side(tmp_path):
@@ -78,16 +82,3 @@ def test_half_of_the_questions_are_about_images_that_can_have_leaked(raw, tmp_pa
     assert len({row["id"] for row in rows}) == len(rows)
     task = yaml.safe_load((tmp_path / "exam/task.yaml").read_text())
     assert task["source"] == {"location": str(tmp_path / "exam/questions.jsonl"), "image_root": str(raw / "whole")}
-
-
-def test_what_chance_does_between_two_trainings():
-    main = {"untouched": {"accuracy": {name: {"seed_std": 0.03} for name in ("dirty", "curated", "clean")}}}
-    assert chance(main) == pytest.approx(2 * 0.03 * 2**0.5)
-
-
-def test_gains_are_means_over_the_rates_largest_first():
-    entries = [
-        {"defect": name, "curated_minus_dirty": {"difference": gain}}
-        for name, gain in [("blurred", 0.01), ("wrong_answer", 0.04), ("wrong_answer", 0.08), ("blurred", -0.03)]
-    ]
-    assert list(gains(entries).items()) == [("wrong_answer", pytest.approx(0.06)), ("blurred", pytest.approx(-0.01))]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from studies.curation_pays.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
-from studies.curation_pays.photos import RADII, SIGMAS, blur_study, copy_study, our_distances, sharpness
+from studies.demo.copies import EDITED, KINDS, RE_ENCODED, different_pairs, fingerprints_of
+from studies.demo.photos import RADII, SIGMAS, blur_study, copy_study, our_distances, sharpness
 
 
 @pytest.mark.parametrize("kind", KINDS)

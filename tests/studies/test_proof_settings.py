@@ -5,31 +5,44 @@ from pathlib import Path
 import pytest
 import yaml
 
-from studies.curation_pays.settings import read_settings
+from studies.demo.settings import BROKEN, DEFECTS, Rates, read_settings
 from tests.loop import REPO
+from winnow.demo.defects import CORRUPT
 from winnow.errors import UserError
 
-SWEEP = {"defects": ["blurred"], "rates": [0.1]}
+SETTINGS = {"trainings": 2, "rates": {"pictures": 0.1, "answers": 0.2}, "training": {"steps": 1, "batch_size": 2}}
+ALONE = {"defects": ["blurred"], "trainings": 2}
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"sweep": {**SWEEP, "defects": ["blured"]}}, "no defect is called 'blured'; choose from blurred"),
-        ({"sweep": {**SWEEP, "seeds": [3]}}, "sweep: seed 3 is compared with arms of that seed"),
-        ({"second_turn": {"seeds": [0, 7]}}, "second_turn: seed 7"),
-        ({"asked": ["colour"]}, "asked"),
-        ({"trainings": {}}, "did you mean training"),
+        ({"alone": {**ALONE, "defects": ["blured"]}}, "no defect is called 'blured'; choose from blurred"),
+        ({"alone": {**ALONE, "trainings": 3}}, "cannot have more trainings"),
+        ({"ideal": 3}, "cannot have more trainings"),
+        ({"kinds": ["colour"]}, "kinds"),
+        ({"trainig": {}}, "did you mean training"),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, changes: dict, words: str):
     path = tmp_path / "settings.yaml"
-    path.write_text(yaml.safe_dump({"seeds": [0], "training": {"steps": 1}, **changes}))
+    path.write_text(yaml.safe_dump({**SETTINGS, **changes}))
     with pytest.raises(UserError, match=words):
         read_settings(path)
 
 
 @pytest.mark.parametrize("name", ["full", "quick"])
 def test_shipped_settings_are_valid(name: str):
-    settings = read_settings(REPO / f"studies/curation_pays/settings/{name}.yaml")
-    assert settings.sweep and settings.second_turn
+    assert read_settings(REPO / f"studies/demo/settings/{name}.yaml").training.rows
+
+
+def test_one_defect_keeps_its_rate():
+    rates = Rates(pictures=0.1, answers=0.2)
+    together = rates.together().named()
+    assert together["leaked"] == together["blurred"] == 0.1 and together["wrong_answer"] == 0.2
+    assert sum(together[name] for name in CORRUPT) == pytest.approx(0.1)
+    for defect in DEFECTS:
+        alone = rates.alone(defect).named()
+        names = CORRUPT if defect == BROKEN else (defect,)
+        assert {name for name, share in alone.items() if share} == {*names}
+        assert all(alone[name] == together[name] for name in names)

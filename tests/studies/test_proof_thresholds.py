@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_curve
 
-from studies.curation_pays.rules import Cases, curve, original
+from studies.demo.rules import Cases, curve, original
 
 
 def cases(missed=0):

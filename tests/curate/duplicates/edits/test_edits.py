@@ -21,7 +21,7 @@ from curate.duplicates.edits.search import edited_pairs
 from curate.kinds import KINDS
 from curate.signals import SIGNALS, measure_pixels
 from curate.signals.keypoints import MIRROR, keypoints
-from studies.curation_pays.copies import _PHOTOS, _package, drawings, forms, pages
+from studies.demo.copies import _PHOTOS, _package, drawings, forms, pages
 from tests.curate import sets
 
 

@@ -8,7 +8,7 @@ from curate.duplicates.images.clusters import build_star_clusters
 from curate.duplicates.images.fingerprints import ImageFingerprints, compare
 from curate.duplicates.images.matching import DuplicateIndex
 from curate.settings.copies import MatchSettings
-from studies.curation_pays.copies import KINDS, RE_ENCODED, fingerprints_of
+from studies.demo.copies import KINDS, RE_ENCODED, fingerprints_of
 
 SETTINGS = MatchSettings()
 
