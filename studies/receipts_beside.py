@@ -33,10 +33,10 @@ from curate.settings.copies import DuplicateSettings
 from curate.settings.sources import SourceSettings
 from studies.pooled import write_tables
 from studies.receipts import FIXED, QUESTIONS, SHARE, Row, judge, names_of, read, rows_of, same_value
-from studies.small_vlm import BATCH, Asked, features_of, losses, train, vocabulary_of, words_of
+from studies.small_vlm import BATCH, VERSION, Asked, features_of, losses, train, vocabulary_of, words_of
 from winnow import console
 from winnow.demo.truth import ranking
-from winnow.files import write_json, write_text
+from winnow.files import digest_of, write_json, write_text
 
 PAGE, RESULTS = Path("docs/results/receipts.md"), Path("studies/results/receipts.json")
 DRAWS, EPOCHS = 5, 8
@@ -52,7 +52,10 @@ def main(
     limit: Annotated[int | None, typer.Option(help="Receipts that are read by OCR; all without it.")] = None,
     docs: Annotated[bool, typer.Option("--docs", help=f"Write {RESULTS} and the table of {PAGE}.")] = False,
 ) -> None:
-    """Swap a tenth of the answers, judge the rows in three ways, and print recall and precision of each."""
+    """Swap a tenth of the answers, judge the rows in three ways, and print recall and precision of each.
+
+    A killed run goes on where it stopped.
+    """
     data = sroie / "data"
     names = names_of(data)
     texts = read(data, names[:limit], out)
@@ -65,7 +68,10 @@ def main(
         few = [row for row, kept in zip(rows, judged, strict=True) if kept]
         by_ocr = np.array([judge(row, texts) for row in few])
         by_conflict = conflicting(data, few, out)
-        by_loss, by_gain = by_model(rows, names, features, seed)
+        kept = out / f"losses-{digest_of([VERSION, EPOCHS, rows])[:8]}.npy"
+        if not kept.is_file():
+            np.save(kept, by_model(rows, names, features, seed))
+        by_loss, by_gain = np.load(kept)
         truth = wrong[judged]
         acted = {
             "OCR": (by_ocr, by_ocr >= FIXED),
