@@ -74,7 +74,7 @@ from curate.report.summaries import summarise
 from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
-from curate.seal import break_seal, damaged_measurements, heal, write_seal
+from curate.seal import break_seal, damaged_measurements, heal, noted_files, write_seal
 from curate.settings.copies import DuplicateSettings, MatchSettings, sought
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import SourceSettings, benchmark_name
@@ -130,6 +130,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
         if curation.stages.get("measured") != measured_from(recipe):
             check_models(recipe.signals)
+        noted = noted_files(workspace)
         workspace.manifest.unlink(missing_ok=True)
         break_seal(workspace)
         with engine_on(recipe.signals.engine, workers or recipe.signals.workers):
@@ -141,7 +142,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
             curation.measure(workers)
             save()
             outcome = curation.finish(decode_examples=True)
-        write_seal(workspace)
+        write_seal(workspace, noted)
         return outcome
 
 
@@ -177,11 +178,12 @@ def decide_again(recipe: CurateRecipe, recipe_name: str, into: Path | None = Non
             )
         measured = {source.location: stages.get("inputs")[source.location] for source in all_sources(recipe)}
         check_on_rows(workspace.rows, rules, recipe.signals.scores)
+        noted = noted_files(workspace)
         workspace.manifest.unlink(missing_ok=True)
         break_seal(workspace)
         inputs = {**measured, **decision_inputs(recipe)}
         outcome = Curation(recipe, recipe_name, rules, inputs, workspace, stages, save).finish(decode_examples=False)
-        write_seal(workspace)
+        write_seal(workspace, noted)
         return outcome
 
 

@@ -34,15 +34,24 @@ _STORED = "images"  # the store of images, whose files are named by their bytes
 Noted = Mapping[str, list[Any]]
 
 
-def write_seal(workspace: Workspace) -> None:
-    """Note every file of a finished run."""
+def write_seal(workspace: Workspace, earlier: Noted | None = None) -> None:
+    """Note every file of a finished run.
+
+    Args:
+        earlier: what was noted of an earlier run (``noted_files``): a file that is as it was is not read.
+    """
     folder, known = workspace.folder, _outputs(workspace.folder)
     files: dict[str, list[Any]] = {}
     for name in sorted({*known, *_made_here(folder)}):
         path = folder / name
         if path.is_file():
             status = path.stat()
-            files[name] = [status.st_size, status.st_mtime_ns, status.st_ino, known.get(name) or sha256_file(path)]
+            found = [status.st_size, status.st_mtime_ns, status.st_ino]
+            before = (earlier or {}).get(name, [])
+            if before[:3] == found:
+                files[name] = before
+                continue
+            files[name] = [*found, known.get(name) or sha256_file(path)]
             files[name] += [row_count(path)] if _is_image_part(Path(name)) else []
     for images in sorted(folder.glob(f"exports/*/{_STORED}")):
         files[str(images.relative_to(folder))] = [*_times(images)]
@@ -52,9 +61,15 @@ def write_seal(workspace: Workspace) -> None:
     write_json(workspace.work / SEAL, {**sealed, "digest": digest_of(sealed)})
 
 
+def noted_files(workspace: Workspace) -> Noted:
+    """What is noted of the files that the last finished run has left; empty if that is not known."""
+    noted: Noted = _sealed(workspace)["files"]
+    return noted
+
+
 def sealed_files(workspace: Workspace) -> list[str]:
     """The files that the last finished run has left, by their paths in the folder; empty if that is not known."""
-    return list(_sealed(workspace)["files"])
+    return list(noted_files(workspace))
 
 
 def break_seal(workspace: Workspace) -> None:
