@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from winnow.table_parts import POSITION, Parts
 from winnow.tables import ROWS_A_GROUP, read_batches
@@ -36,26 +37,52 @@ def pieces_of_blocks(rows: Parts, names: Sequence[str] | None = None) -> list[li
 
 
 class BlockReader:
-    """Reads blocks; a part that two blocks share is read once if they follow each other."""
+    """Reads blocks and parts of a table; those that follow each other are read once."""
 
     def __init__(self, rows: Parts, columns: Sequence[str]) -> None:
+        self._files, self._starts = rows.files(), rows.starts()
         self._folder = rows.folder
         self._columns = [name for name in columns if name != POSITION]
         self._with_position = POSITION in columns
         self._pieces = pieces_of_blocks(rows)
-        self._part = functools.lru_cache(maxsize=2)(self._read)
+        self._read = functools.lru_cache(maxsize=2)(self._table)
 
     def block(self, number: int) -> pa.RecordBatch:
         """The rows of a block, with their ``position`` where it is asked for."""
         parts = [
-            self._part(self._folder / name).slice(first, last - first) for name, first, last in self._pieces[number]
+            self._read(self._folder / name).slice(first, last - first) for name, first, last in self._pieces[number]
         ]
-        rows = pa.concat_tables(parts).combine_chunks()
+        return self._batch(pa.concat_tables(parts), number * ROWS_A_GROUP)
+
+    def part(self, number: int) -> pa.RecordBatch:
+        """The rows of a part, likewise; it has at least one."""
+        return self._batch(self._read(self._files[number]), self._starts[number])
+
+    def _batch(self, rows: pa.Table, start: int) -> pa.RecordBatch:
+        rows = rows.combine_chunks()
         if self._with_position:
-            start = number * ROWS_A_GROUP
             rows = rows.add_column(0, POSITION, pa.array(range(start, start + len(rows)), pa.int64()))
-        (batch,) = rows.to_batches(max_chunksize=ROWS_A_GROUP)
+        (batch,) = rows.to_batches()
         return batch
 
-    def _read(self, path: Path) -> pa.Table:
+    def _table(self, path: Path) -> pa.Table:
         return pa.Table.from_batches(list(read_batches(path, self._columns)))
+
+
+class Rows:
+    """Reads the rows of a file of blocks by their positions; blocks that are read twice in a row are read once."""
+
+    def __init__(self, path: Path, columns: list[str] | None = None) -> None:
+        self._path, self._columns = path, columns
+        self._group = functools.lru_cache(maxsize=4)(self._read)
+
+    def between(self, start: int, end: int) -> pa.RecordBatch:
+        """Those from one position to before another one, at least one."""
+        numbers = range(start // ROWS_A_GROUP, -(-end // ROWS_A_GROUP))
+        rows = pa.concat_tables([self._group(number) for number in numbers])
+        (batch,) = rows.slice(start - numbers[0] * ROWS_A_GROUP, end - start).combine_chunks().to_batches()
+        return batch
+
+    def _read(self, number: int) -> pa.Table:
+        with pq.ParquetFile(self._path) as table:
+            return table.read_row_group(number, columns=self._columns)

@@ -47,9 +47,10 @@ def write_seal(workspace: Workspace, before: Noted) -> None:
         if path.is_file():
             status = path.stat()
             facts = [status.st_size, status.st_mtime_ns, status.st_ino]
-            noted = before.get(name, [])
-            digest = known.get(name) or (noted[3] if noted[:3] == facts else sha256_file(path))
-            files[name] = [*facts, digest]
+            if (noted := before.get(name, []))[:3] == facts:
+                files[name] = noted
+                continue
+            files[name] = [*facts, known.get(name) or sha256_file(path)]
             files[name] += [row_count(path)] if _is_image_part(Path(name)) else []
     for images in sorted(folder.glob(f"exports/*/{_STORED}")):
         files[str(images.relative_to(folder))] = [*_times(images)]

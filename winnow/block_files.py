@@ -11,34 +11,49 @@ import contextlib
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, read_json, write_json
-from winnow.parquet_footer import MAGIC, Fields, RowGroup, encoded, entries_of, footer_bytes
+from winnow.parquet_footer import MAGIC, Entry, RowGroup, encoded, footer_bytes
 
 _END = "end"  # key of what follows the last row group
+
+
+class Block(NamedTuple):
+    """A block as the state file lists it.
+
+    Attributes:
+        size: in bytes; of a row group ``entry``: bytes of its entry in the footer, and ``rows``; of the end ``entry``:
+            where in it the first of these begins.
+    """
+
+    key: str
+    size: int
+    checksum: int
+    entry: int = 0
+    rows: int = 0
 
 
 class BlockFile:
     """A file that is being written.
 
     Attributes:
-        blocks: key, size and checksum of each block.
+        blocks: those that are written.
     """
 
-    def __init__(self, path: Path, earlier: list[tuple[str, int, int]], file: BinaryIO, header: bytes = b"") -> None:
+    def __init__(self, path: Path, earlier: list[Block], file: BinaryIO, header: bytes = b"") -> None:
         self._path, self._file = path, file
-        self.blocks: list[tuple[str, int, int]] = []
+        self.blocks: list[Block] = []
         self.places: dict[str, int] = {}  # of the blocks in the earlier file
         self._earlier: dict[str, tuple[int, int]] = {}
         self._copied = (b"", 0)  # the last block that was found, whose checksum is known
         place = len(header)
-        for key, size, checksum in earlier:
-            self.places[key], self._earlier[key] = place, (size, checksum)
-            place += size
+        for block in earlier:
+            self.places[block.key], self._earlier[block.key] = place, (block.size, block.checksum)
+            place += block.size
         self._write(header)
 
     def kept(self, key: str) -> bytes | None:
@@ -57,11 +72,11 @@ class BlockFile:
         self._copied = (data, checksum)
         return data
 
-    def add(self, key: str, data: bytes) -> None:
-        """Append a block."""
+    def add(self, key: str, data: bytes, entry: int = 0, rows: int = 0) -> None:
+        """Append a block; ``entry`` and ``rows`` are as of ``Block``."""
         self._write(data)
         copied, checksum = self._copied
-        self.blocks.append((key, len(data), checksum if data is copied else zlib.crc32(data)))
+        self.blocks.append(Block(key, len(data), checksum if data is copied else zlib.crc32(data), entry, rows))
 
     def end(self) -> None:
         """Append what follows the last block."""
@@ -76,24 +91,31 @@ class BlockFile:
 class TableFile:
     """A Parquet file that is being written; a block is a row group."""
 
-    def __init__(self, path: Path, earlier: list[tuple[str, int, int]], file: BinaryIO, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, earlier: list[Block], file: BinaryIO, schema: pa.Schema) -> None:
         self._file, self._schema = BlockFile(path, earlier, file, MAGIC), schema
         self._place = len(MAGIC)
-        self._groups: list[tuple[Fields, int]] = []
+        self._entries: list[Entry] = []
+        self._earlier: dict[str, Entry] = {}
         end = self._file.kept(_END)
-        places = [(key, place) for key, place in self._file.places.items() if key != _END]
-        entries = entries_of(end, [place for _, place in places]) if end is not None else []
-        self._entries = dict(zip((key for key, _ in places), entries, strict=False))
+        if end is None:
+            return
+        *groups, last = earlier
+        at, found = last.entry, []
+        for number, group in enumerate(groups):
+            found.append(Entry(end[at : at + group.entry], self._file.places[group.key], number, group.rows))
+            at += group.entry
+        if footer_bytes(schema, found) == (end, last.entry):  # else the state file is damaged
+            self._earlier = {group.key: entry for group, entry in zip(groups, found, strict=True)}
 
     @property
-    def blocks(self) -> list[tuple[str, int, int]]:
-        """Key, size and checksum of each row group, and of the footer."""
+    def blocks(self) -> list[Block]:
+        """The row groups, and the footer."""
         return self._file.blocks
 
     def kept(self, key: str) -> RowGroup | None:
         """The row group with this key in the earlier file; None if it is not there, or not as it was."""
-        data = self._file.kept(key) if key in self._entries else None
-        return None if data is None else RowGroup(data, self._entries[key])
+        data = self._file.kept(key) if key in self._earlier else None
+        return None if data is None else RowGroup(data, self._earlier[key])
 
     def encoded(self, rows: pa.Table) -> RowGroup:
         """Rows as a row group."""
@@ -101,13 +123,14 @@ class TableFile:
 
     def add(self, key: str, group: RowGroup) -> None:
         """Append a row group."""
-        self._file.add(key, group.data)
-        self._groups.append((group.entry, self._place))
+        entry = group.entry.at(self._place, len(self._entries))
+        self._file.add(key, group.data, len(entry.written), entry.rows)
+        self._entries.append(entry)
         self._place += len(group.data)
 
     def end(self) -> None:
         """Append the footer."""
-        self._file.add(_END, footer_bytes(self._schema, self._groups))
+        self._file.add(_END, *footer_bytes(self._schema, self._entries))
 
 
 @contextlib.contextmanager
@@ -141,10 +164,10 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         raise _failed(error, path) from error
 
 
-def _read_state(state: Path) -> dict[str, list[tuple[str, int, int]]]:
+def _read_state(state: Path) -> dict[str, list[Block]]:
     try:
         return {
-            str(name): [(str(key), int(size), int(checksum)) for key, size, checksum in blocks]
+            str(name): [Block(str(key), *map(int, numbers)) for key, *numbers in blocks]
             for name, blocks in read_json(state).items()
         }
     except (OSError, ValueError, TypeError, AttributeError):

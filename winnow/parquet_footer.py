@@ -30,18 +30,51 @@ Fields = dict[int, tuple[int, Any]]  # number of a field → type and value
 
 
 @dataclass(frozen=True)
+class Entry:
+    """What a footer says of a row group.
+
+    Attributes:
+        written: as it stands there.
+        place: of the row group in the file; number: of those before it; rows: of it.
+    """
+
+    written: bytes
+    place: int
+    number: int
+    rows: int
+
+    def at(self, place: int, number: int) -> Entry:
+        """The entry of the same row group elsewhere; raises ValueError if it is none."""
+        if (place, number) == (self.place, self.number):
+            return self
+        try:
+            fields, _ = _Reader(self.written).struct(0)
+            return _entry(_moved(fields, place - self.place), place, number)
+        except (IndexError, KeyError, TypeError, struct.error) as error:
+            raise ValueError("not an entry of the footer of a Parquet file") from error
+
+
+@dataclass(frozen=True)
 class RowGroup:
-    """A row group: its bytes, and its entry of the footer, whose places count from its first byte."""
+    """A row group: its bytes, and its entry of a footer."""
 
     data: bytes
-    entry: Fields
+    entry: Entry
 
 
 def encoded(rows: pa.Table, schema: pa.Schema) -> RowGroup:
     """Rows as one row group, as ``winnow.tables.write_parquet`` encodes them."""
     footer, data = _written(rows, schema)
-    (entry,) = footer[_ROW_GROUPS][1][1]
-    return RowGroup(data, _moved(entry, -len(MAGIC)))
+    (fields,) = footer[_ROW_GROUPS][1][1]
+    return RowGroup(data, _entry(fields, len(MAGIC), 0))
+
+
+def _entry(fields: Fields, place: int, number: int) -> Entry:
+    if _ORDINAL in fields:
+        fields = {**fields, _ORDINAL: (_I16, number)}
+    out = bytearray()
+    _put_struct(out, fields)
+    return Entry(bytes(out), place, number, fields[_ROWS_OF_GROUP][1])
 
 
 def group_digests(path: Path) -> list[str]:
@@ -56,39 +89,24 @@ def group_digests(path: Path) -> list[str]:
     return found
 
 
-def footer_bytes(schema: pa.Schema, groups: Sequence[tuple[Fields, int]]) -> bytes:
-    """The end of a file: its footer with length and magic.
-
-    Args:
-        groups: entry of each row group and where it lies in the file.
-    """
+def footer_bytes(schema: pa.Schema, entries: Sequence[Entry]) -> tuple[bytes, int]:
+    """The end of a file, its footer with length and magic, and where in it the first entry begins."""
     footer, _ = _written(schema.empty_table(), schema)
-    entries = [_moved(entry, place) for entry, place in groups]
-    for number, entry in enumerate(entries):
-        if _ORDINAL in entry:
-            entry[_ORDINAL] = (_I16, number)
-    footer[_NUM_ROWS] = (_I64, sum(entry[_ROWS_OF_GROUP][1] for entry in entries))
-    footer[_ROW_GROUPS] = (_LIST, (_STRUCT, entries))
+    footer[_NUM_ROWS] = (_I64, sum(entry.rows for entry in entries))
+    footer[_ROW_GROUPS] = (_LIST, (_STRUCT, []))
+    before = bytearray()
+    _put_struct(before, {number: field for number, field in footer.items() if number <= _NUM_ROWS})
     out = bytearray()
+    footer[_ROW_GROUPS] = (_LIST, (_STRUCT, [entry.written for entry in entries]))
     _put_struct(out, footer)
-    return bytes(out) + _ENDING.pack(len(out), MAGIC)
+    # In place of the end of the fields stands the type of the list.
+    return bytes(out) + _ENDING.pack(len(out), MAGIC), len(before) + _list_header_size(len(entries))
 
 
-def entries_of(end: bytes, places: Sequence[int]) -> list[Fields]:
-    """The entries of the row groups in the end of a file, places counted from the first byte of each.
-
-    Args:
-        places: where each row group lies.
-
-    Raises:
-        ValueError: it is no such end.
-    """
-    try:
-        footer, _ = _Reader(end).struct(0)
-        _, entries = footer[_ROW_GROUPS][1]
-    except (IndexError, KeyError, TypeError, struct.error) as error:
-        raise ValueError("not the footer of a Parquet file") from error
-    return [_moved(entry, -place) for entry, place in zip(entries, places, strict=True)]
+def _list_header_size(count: int) -> int:
+    out = bytearray()
+    _put(out, _LIST, (_STRUCT, [b""] * count))
+    return len(out)
 
 
 def _written(rows: pa.Table, schema: pa.Schema) -> tuple[Fields, bytes]:
@@ -212,7 +230,10 @@ def _put(out: bytearray, kind: int, value: Any) -> None:
         if len(values) >= 15:
             _put_varint(out, len(values))
         for each in values:
-            _put(out, of, each)
+            if of == _STRUCT and isinstance(each, bytes):  # written already
+                out += each
+            else:
+                _put(out, of, each)
     elif kind == _DOUBLE:
         out += value
     else:

@@ -32,7 +32,7 @@ from curate.readers.below_root import (
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.fetched import places_of
 from curate.readers.images.store import Fetcher, ImageStore
-from curate.readers.ranges import Range, ranges_of
+from curate.readers.ranges import KnownRanges, Range
 from curate.readers.rows import ROWS, Row, bad_row_of, batches_of, row_of
 from curate.readers.spelling import Root
 from curate.readers.storable import storable
@@ -137,7 +137,9 @@ def write_rows(
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
     folders = first_folders(sources, asked.store, asked.fetcher)
-    files = [_files(settings, source, asked) if digests is not None else None for settings, source in sources]
+    known = KnownRanges(asked.folder.with_name("ranges.json"))
+    files = [_files(settings, source, asked, known) if digests is not None else None for settings, source in sources]
+    known.save()
     with Bar(label, None) as bar:
         while True:
             root = common(folders or {absolute(source.image_root) for _, source in sources})
@@ -158,13 +160,13 @@ def write_rows(
     return root, facts
 
 
-def _files(settings: SourceSettings, source: OpenedSource, asked: Asked) -> list[FileRanges] | None:
+def _files(settings: SourceSettings, source: OpenedSource, asked: Asked, known: KnownRanges) -> list[FileRanges] | None:
     """The ranges of the files of a source; None if it has to be read as a whole."""
     if source.images is None or source.images.archives or asked.fetcher is not None:
         return None
     found = []
     for number, reading in enumerate(LAYOUTS[source.layout].readings(settings)):
-        ranges = ranges_of(reading)
+        ranges = known.of(reading)
         if ranges is None or reading.file is None:
             return None
         decided = reading.decided() if reading.decided is not None else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,10 +24,12 @@ from numpy.typing import NDArray
 from curate.readers.base import Reading
 from curate.readers.files.arrow import PARQUET, parquet_rows
 from curate.readers.files.json import FileRows, RawRow
+from winnow.files import read_json, write_json
 from winnow.records import MAX_LINE, BadRow, parse_json
 
 LEAST_ROWS, MOST_ROWS = 8192, 32768  # of a range; one in ``LEAST_ROWS`` lines between them may end it
 _MOST_BYTES = 32 << 20
+_VERSION = 1  # raise it when the same lines are cut elsewhere
 _READ, _NEWLINE = 4 << 20, 10
 HERE = "winnow-5c1b6f0e:"  # stands for the file and the rows before a range, where a row of it says where it is
 
@@ -53,13 +56,17 @@ class Range:
         return f"{path}: row " if self.groups else f"{path}:"
 
 
-def ranges_of(reading: Reading) -> list[Range] | None:
-    """The ranges of a reading's file, in order; None if it has to be read as a whole."""
+def ranges_of(reading: Reading, known: Sequence[Range] = ()) -> list[Range] | None:
+    """The ranges of a reading's file, in order; None if it has to be read as a whole.
+
+    Args:
+        known: those that it had when it was cut before, which are looked at again but not cut.
+    """
     rows = reading.rows
     if reading.file is None or not isinstance(rows, FileRows) or not rows.copyable:
         return None
     if rows.lines:
-        return _cut_lines(reading.file)
+        return _cut_lines(reading.file, known)
     return _cut_groups(reading.file) if _is_parquet(reading.file) else None
 
 
@@ -101,10 +108,12 @@ def _range_of_groups(handle: io.BufferedReader, digest: Any, groups: Sequence[An
     return Range(min(begins, default=0), end, rows, digest.hexdigest(), numbers)
 
 
-def _cut_lines(path: Path) -> list[Range] | None:
+def _cut_lines(path: Path, known: Sequence[Range] = ()) -> list[Range] | None:
     """Ranges of a file of lines; None if one of these is too long to be read."""
-    begun, found = _Begun(0), list[Range]()
     with path.open("rb") as handle:
+        found = _unchanged(handle, known)
+        begun = _Begun(found[-1].end if found else 0)
+        handle.seek(begun.start)
         for block in iter(lambda: handle.read(_READ), b""):
             ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1
             longest = np.diff(ends, prepend=-begun.torn, append=len(block)).max()
@@ -121,6 +130,17 @@ def _cut_lines(path: Path) -> list[Range] | None:
     if begun.size:
         begun.lines += begun.torn > 0
         found.append(begun.range())
+    return found
+
+
+def _unchanged(handle: io.BufferedReader, known: Sequence[Range]) -> list[Range]:
+    """The first of some ranges, as far as the file still has them; the last one ended with the file."""
+    size = os.fstat(handle.fileno()).st_size
+    found = []
+    for part in known if known and known[-1].end == size else known[:-1]:
+        if hashlib.sha256(handle.read(part.end - part.start)).hexdigest() != part.digest:
+            break
+        found.append(part)
     return found
 
 
@@ -208,3 +228,34 @@ def _parsed(line: bytes) -> Any:
         return orjson.loads(line)
     except orjson.JSONDecodeError:
         return parse_json(line)
+
+
+class KnownRanges:
+    """The ranges that files were cut into by an earlier run, by path; ``save`` keeps those of this one."""
+
+    def __init__(self, state: Path) -> None:
+        self._state, self._limits = state, [_VERSION, LEAST_ROWS, MOST_ROWS, _MOST_BYTES, MAX_LINE]
+        self._cut: dict[str, list[list[Any]]] = {}
+        try:
+            noted = read_json(state)
+            self._known = noted["files"] if noted["limits"] == self._limits else {}
+        except (OSError, ValueError, TypeError, KeyError):
+            self._known = {}
+
+    def of(self, reading: Reading) -> list[Range] | None:
+        """``ranges_of`` a reading."""
+        name = str(reading.file)
+        try:
+            known = [
+                Range(int(start), int(end), int(lines), str(digest)) for start, end, lines, digest in self._known[name]
+            ]
+        except (ValueError, TypeError, KeyError):
+            known = []
+        found = ranges_of(reading, known)
+        if found and not found[0].groups:
+            self._cut[name] = [[part.start, part.end, part.lines, part.digest] for part in found]
+        return found
+
+    def save(self) -> None:
+        """Write the state file."""
+        write_json(self._state, {"limits": self._limits, "files": self._cut})

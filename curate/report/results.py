@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,15 @@ from curate.duplicates.contamination import CONTAMINATION
 from curate.kinds import KINDS
 from curate.readers.facts import SourceFacts
 from curate.report.summaries import Summary
-from curate.row_blocks import BlockReader, pieces_of_blocks
+from curate.row_blocks import BlockReader, Rows, pieces_of_blocks
 from curate.rules.checked import CheckedRule
+from curate.rules.decisions import part_digests
+from curate.rules.part_facts import digest_of_rows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow.block_files import open_block_files
+from winnow.block_files import TableFile, open_block_files
 from winnow.files import digest_of, write_json
-from winnow.parquet_footer import group_digests
-from winnow.tables import database, literal, parquet, query_batches, write_parquet
+from winnow.parquet_footer import RowGroup, group_digests
+from winnow.tables import ROWS_A_GROUP, database, literal, parquet, query_batches, write_parquet
 
 NOT_SELECTED = "not_selected"  # the rule of ``curate.selection``, which no recipe has
 _COLUMNS = [
@@ -38,7 +40,7 @@ _COLUMNS = [
     "question_type",
 ]  # fmt: skip
 _LINES_AT_ONCE = 2048
-_VERSION = 1  # raise it when the same rows and decisions give other files
+_VERSION = 2  # raise it when the same rows and decisions give other files
 _DECIDED = ("decision", "reason", "duplicate_kind", "contaminated_kind")
 
 
@@ -61,7 +63,8 @@ _LEDGER = """
 def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path]:
     """Write ``samples.jsonl`` (kept and flagged rows), ``samples.parquet`` (all rows) and ``ledger.jsonl``.
 
-    All in input order, in blocks; those that have not changed since an earlier run are copied from its files.
+    All in input order: the table in blocks, lines by the parts of the rows. What has not changed since an earlier run
+    is copied from its files, lines wherever they have moved to.
 
     Args:
         splits: write ``samples-<split>.jsonl`` for each, as ``workspace.splits`` has assigned the rows.
@@ -78,31 +81,88 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(database(workspace.work))
         thread = stack.enter_context(ThreadPoolExecutor(1))
-        tables, texts = stack.enter_context(
+        (table,), texts = stack.enter_context(
             open_block_files(workspace.work / "results.json", {workspace.samples_table: schema}, lines)
         )
-        rows = BlockReader(workspace.corrected, [*_COLUMNS, "content_hash", "record"])
-        for number, key in enumerate(_keys(workspace, schema, splits)):
-            files: list[Any] = [*tables, *texts]
-            made = [file.kept(key) for file in files]
-            if any(each is None for each in made):
-                block = _block(workspace, rows.block(number), number)
-                group = thread.submit(tables[0].encoded, pa.Table.from_batches([block.with_decisions(schema)]))
-                kept = [_as_lines(block.records(split)) for split in (None, *splits)]
-                made = [group.result(), *kept, _as_lines(block.ledger_lines(connection))]
-            for file, each in zip(files, made, strict=True):
+        read, keys = _Reader(workspace), _block_keys(workspace, schema)
+        total, block = workspace.corrected.row_count(), 0
+        encoded: list[tuple[str, Future[RowGroup] | RowGroup]] = []
+        places = zip(workspace.corrected.starts(), workspace.corrected.counts(), strict=True)
+        for number, ((start, count), key) in enumerate(zip(places, _line_keys(workspace, splits), strict=True)):
+            made = [found for file in texts if (found := file.kept(key)) is not None]
+            if len(made) < len(texts):
+                part = read.part(number) if count else None
+                kept = [_as_lines(part.records(split)) if part else b"" for split in (None, *splits)]
+                made = [*kept, _as_lines(part.ledger_lines(connection)) if part else b""]
+            for file, each in zip(texts, made, strict=True):
                 file.add(key, each)
+            _add(table, encoded)
+            # The blocks that end here: the parts that they consist of are in memory. A thread encodes them meanwhile.
+            while block < len(keys) and min((block + 1) * ROWS_A_GROUP, total) <= start + count:
+                group = table.kept(keys[block])
+                if group is None:
+                    rows = pa.Table.from_batches([read.block(block).with_decisions(schema)])
+                    encoded.append((keys[block], thread.submit(table.encoded, rows)))
+                else:
+                    encoded.append((keys[block], group))
+                block += 1
+        _add(table, encoded)
     return [workspace.samples_table, *lines]
 
 
-def _keys(workspace: Workspace, schema: pa.Schema, splits: Sequence[str]) -> list[str]:
-    """For each block a digest of everything that its results are made from."""
-    made_by = [_VERSION, pa.__version__, str(schema), list(splits)]
-    pieces = pieces_of_blocks(workspace.corrected)
-    decided = group_digests(workspace.decisions)
+def _add(table: TableFile, groups: list[tuple[str, Future[RowGroup] | RowGroup]]) -> None:
+    """Append row groups, of which some are being encoded; empties the list."""
+    for key, group in groups:
+        table.add(key, group.result() if isinstance(group, Future) else group)
+    groups.clear()
+
+
+def _block_keys(workspace: Workspace, schema: pa.Schema) -> list[str]:
+    """For each block of the table a digest of everything that it is made from."""
+    made_by = [_VERSION, pa.__version__, str(schema)]
+    pieces, decided = pieces_of_blocks(workspace.corrected), group_digests(workspace.decisions)
     assigned = group_digests(workspace.splits) if workspace.splits.is_file() else [""] * len(decided)
     blocks = enumerate(zip(pieces, decided, assigned, strict=True))
     return [digest_of([made_by, number, *block]) for number, block in blocks]
+
+
+def _line_keys(workspace: Workspace, splits: Sequence[str]) -> list[str]:
+    """For each part of the rows a digest of everything that its lines are made from, wherever it is in the set."""
+    made_by = [_VERSION, pa.__version__, list(splits)]
+    corrected = workspace.corrected
+    assigned = Rows(workspace.splits, [ASSIGNED_SPLIT]) if splits else None
+    found = []
+    for name, start, count, decided in zip(
+        corrected.names(), corrected.starts(), corrected.counts(), part_digests(workspace), strict=True
+    ):
+        rows = pa.Table.from_batches([assigned.between(start, start + count)]) if assigned and count else None
+        found.append(digest_of([made_by, name, decided, rows is not None and digest_of_rows(rows)]))
+    return found
+
+
+class _Reader:
+    """Reads rows, their decisions and splits side by side."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self._rows = BlockReader(workspace.corrected, [*_COLUMNS, "content_hash", "record"])
+        self._decisions = Rows(workspace.decisions)
+        self._splits = Rows(workspace.splits, [ASSIGNED_SPLIT]) if workspace.splits.is_file() else None
+
+    def part(self, number: int) -> _Block:
+        """A part of the corrected rows."""
+        return self._beside(self._rows.part(number))
+
+    def block(self, number: int) -> _Block:
+        """A block of the table."""
+        return self._beside(self._rows.block(number))
+
+    def _beside(self, rows: pa.RecordBatch) -> _Block:
+        start = rows.column("position")[0].as_py()
+        decisions = self._decisions.between(start, start + len(rows))
+        assigned = self._splits.between(start, start + len(rows)).column(0) if self._splits else None
+        splits = assigned if assigned is not None else pa.nulls(rows.num_rows, pa.string())
+        dropped = pc.equal(decisions.column("decision"), "drop")
+        return _Block(rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits))
 
 
 def _as_lines(lines: pa.StringArray) -> bytes:
@@ -150,21 +210,6 @@ class _Block:
         connection.register("decided", self.decisions.filter(marked))
         connection.register("about", self.rows.select(["images", "question", "answer"]).filter(marked))
         return connection.sql(_LEDGER).to_arrow_table()["line"].combine_chunks()
-
-
-def _block(workspace: Workspace, rows: pa.RecordBatch, number: int) -> _Block:
-    """The files are in input order and cut alike."""
-    decisions = _group(workspace.decisions, number)
-    assigned = _group(workspace.splits, number).column(ASSIGNED_SPLIT) if workspace.splits.is_file() else None
-    splits = assigned if assigned is not None else pa.nulls(rows.num_rows, pa.string())
-    dropped = pc.equal(decisions.column("decision"), "drop")
-    return _Block(rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits))
-
-
-def _group(path: Path, number: int) -> pa.RecordBatch:
-    with pq.ParquetFile(path) as table:
-        (batch,) = table.read_row_group(number).combine_chunks().to_batches()
-    return batch
 
 
 REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])

@@ -17,14 +17,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.row_blocks import BlockReader, pieces_of_blocks
+from curate.row_blocks import BlockReader, Rows, pieces_of_blocks
 from curate.rules.checked import CheckedRule
-from curate.rules.judged import ROW, between
+from curate.rules.judged import ROW, between, moved
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import Workspace
 from winnow.block_files import open_block_files
-from winnow.files import digest_of
+from winnow.files import digest_of, read_json, write_json
 from winnow.parquet_footer import RowGroup
+from winnow.run import file_stats
 from winnow.table_parts import POSITION, Parts
 from winnow.tables import ROWS_A_GROUP, literal
 
@@ -48,6 +49,7 @@ DECISIONS = pa.schema(
         ("contaminated_kind", pa.string()),
     ]
 )
+_DIGESTS, _MADE, _PARTS = "decided_parts.json", "decisions", "parts"
 _VERSION = 1  # raise it when the same facts make other decisions
 _GROUPS_AT_ONCE = 4  # row groups whose decisions are in memory
 _REVIEWED = "a reviewer decided"
@@ -152,6 +154,30 @@ def write_decisions(
             for key, group in ready.result() if ready else []:
                 table.add(key, group if isinstance(group, RowGroup) else table.encoded(group))
             ready = following
+    digests = []
+    names_beside = (parts.names() for parts in beside)
+    for name, start, count, *names in zip(
+        corrected.names(), corrected.starts(), corrected.counts(), *names_beside, strict=True
+    ):
+        found = rows.sql(_SAID, params={"start": start, "end": start + count}).to_arrow_table() if is_said else None
+        digests.append(digest_of([made_by, name, names, found is not None and digest_of_rows(moved(found, -start))]))
+    note = {_MADE: file_stats(workspace.decisions, below=workspace.folder), _PARTS: digests}
+    write_json(workspace.work / _DIGESTS, note)
+
+
+def part_digests(workspace: Workspace) -> list[str]:
+    """For each part of the corrected rows a digest of the decisions about them, wherever they are in the set."""
+    try:
+        note = read_json(workspace.work / _DIGESTS)
+        if note[_MADE] == file_stats(workspace.decisions, below=workspace.folder):
+            return [str(digest) for digest in note[_PARTS]]
+    except (OSError, ValueError, TypeError, KeyError):
+        pass  # decided by something else than `write_decisions`, as a selection is
+    found, decisions = [], Rows(workspace.decisions)
+    for start, count in zip(workspace.corrected.starts(), workspace.corrected.counts(), strict=True):
+        rows = pa.Table.from_batches([decisions.between(start, start + count)]) if count else DECISIONS.empty_table()
+        found.append(digest_of_rows(moved(rows, -start)))
+    return found
 
 
 def _of(rows: pa.Table, number: int) -> pa.Table:

@@ -63,9 +63,7 @@ class Layer:
 
     def digest(self, start: int, end: int) -> str:
         """Of what it says about the rows at some positions, wherever these are in the set."""
-        rows = self.between(start, end)
-        moved = pc.subtract(rows[POSITION], pa.scalar(start, pa.int64()))
-        return digest_of_rows(rows.set_column(rows.schema.get_field_index(POSITION), POSITION, moved))
+        return digest_of_rows(moved(self.between(start, end), -start))
 
 
 class Judging:
@@ -179,6 +177,12 @@ def between(rows: pa.Table, start: int, end: int) -> pa.Table:
     """Those rows of a table, in the order of their positions, that are at some positions."""
     first, last = np.searchsorted(rows[POSITION].to_numpy(), (start, end)).tolist()
     return rows.slice(first, last - first)
+
+
+def moved(rows: pa.Table, by: int) -> pa.Table:
+    """Rows whose positions are so much higher."""
+    positions = pc.add(rows[POSITION], pa.scalar(by, pa.int64()))
+    return rows.set_column(rows.schema.get_field_index(POSITION), POSITION, positions)
 
 
 def _layered_sql(layers: Sequence[Layer]) -> str:

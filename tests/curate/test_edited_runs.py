@@ -10,6 +10,7 @@ from curate import pipeline, row_blocks
 from curate.readers import ranges
 from curate.report import results, summaries
 from curate.rules import decisions
+from curate.workspace import Workspace
 from tests.curate import sets
 from winnow import block_files, table_parts, tables
 
@@ -113,7 +114,7 @@ def stored_rows(out):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    for module in (tables, table_parts, row_blocks, decisions, summaries):
+    for module in (tables, table_parts, row_blocks, decisions, results, summaries):
         monkeypatch.setattr(module, "ROWS_A_GROUP", _SMALL)
     monkeypatch.setattr(decisions, "_GROUPS_AT_ONCE", 3)
     monkeypatch.setattr(ranges, "LEAST_ROWS", 2)
@@ -143,17 +144,34 @@ def test_one_row_more_makes_the_last_blocks_anew(tmp_path, monkeypatch):
     given.add(30)
     given.write()
     given.run()
-    made = {"decided": [], "written": []}
-    group, block = block_files.TableFile.encoded, results._block
-    monkeypatch.setattr(block_files.TableFile, "encoded", lambda *got: made["decided"].append(got) or group(*got))
-    monkeypatch.setattr(results, "_block", lambda *got: made["written"].append(got[2]) or block(*got))
+    made = {"encoded": [], "blocks": [], "lines": []}
+    encode, block, part = block_files.TableFile.encoded, results._Reader.block, results._Reader.part
+    monkeypatch.setattr(block_files.TableFile, "encoded", lambda *got: made["encoded"].append(got) or encode(*got))
+    monkeypatch.setattr(results._Reader, "block", lambda *got: made["blocks"].append(got[1]) or block(*got))
+    monkeypatch.setattr(results._Reader, "part", lambda *got: made["lines"].append(got[1]) or part(*got))
     given.lines.append(sets.row("last", "1.png", "Where?", "there"))
     given.write()
     given.run()
     last = (len(given.lines) - 1) // _SMALL
-    assert made["written"] and set(made["written"]) <= {last - 1, last}
-    assert len(made["decided"]) == 2 * len(made["written"]), "decisions.parquet and samples.parquet"
-    made["written"].clear()
+    assert made["blocks"] and set(made["blocks"]) <= {last - 1, last}
+    assert len(made["encoded"]) == 2 * len(made["blocks"]), "decisions.parquet and samples.parquet"
+    parts = len(Workspace(tmp_path / "out").corrected.names())
+    assert made["lines"] and set(made["lines"]) <= {parts - 2, parts - 1}
+    for names in made.values():
+        names.clear()
     given.recipe["rules"]["shouting"] = {"when": "question LIKE '%?%'", "action": "drop"}
     given.run()
-    assert len(made["written"]) == last + 1
+    assert len(made["blocks"]) == (len(given.lines) - 1) // _SMALL + 1
+
+
+def test_lines_are_copied_wherever_they_move_to(tmp_path, monkeypatch):
+    sets.save(tmp_path / "images/a.png", sets.scene(1))
+    rows = [sets.row(number, "a.png", f"Number {number % 30}?", "yes") for number in range(60)]
+    recipe = sets.recipe(tmp_path, duplicates={})
+    sets.write_lines(tmp_path / "rows.jsonl", rows)
+    pipeline.run(recipe, "recipe.yaml")
+    made, part = [], results._Reader.part
+    monkeypatch.setattr(results._Reader, "part", lambda *got: made.append(got[1]) or part(*got))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row("first", "a.png", "Where?", "there"), *rows])
+    pipeline.run(recipe, "recipe.yaml")
+    assert made and len(made) <= 2 < len(Workspace(tmp_path / "out").corrected.names())

@@ -111,6 +111,18 @@ def test_what_is_damaged_is_made_anew(tmp_path, name):
     assert written(tmp_path) == good
 
 
+@pytest.mark.parametrize("place", [3, 4])
+def test_a_size_that_is_noted_wrong_is_not_believed(tmp_path, place):
+    write(tmp_path, BLOCKS)
+    good = written(tmp_path)
+    for number in range(len(BLOCKS) + 1):
+        state = json.loads(good[2])
+        state["table.parquet"][number][place] += 1
+        (tmp_path / "state.json").write_text(json.dumps(state))
+        write(tmp_path, BLOCKS)
+        assert written(tmp_path) == good
+
+
 def test_files_of_a_killed_run_are_not_taken_for_those_of_the_state(tmp_path, monkeypatch):
     write(tmp_path, BLOCKS)
     with monkeypatch.context() as patched:

@@ -1,7 +1,11 @@
 """Sources read in ranges of their files, again after edits: the rows are those of reading them whole."""
 
 import base64
+import hashlib
+import io
 import json
+import random
+import zlib
 
 import pyarrow as pa
 import pytest
@@ -116,3 +120,38 @@ def test_after_any_edits_the_rows_are_those_of_reading_the_file_as_a_whole(tmp_p
         location.write_text(text_of(lines) + ("\n" if number % 2 else ""), "utf-8")
         found = read(folder / "out", location, **more)
         assert found == read(folder / f"whole-{step}", location, whole=True, **more)
+
+
+def naive_cut(data):
+    """Start, end and lines of each range, line by line."""
+    found, start, lines = [], 0, []
+    for line in io.BytesIO(data):
+        lines.append(line)
+        size = sum(map(len, lines))
+        ends = len(lines) >= ranges.LEAST_ROWS and zlib.crc32(line) % ranges.LEAST_ROWS == 0
+        if ends or len(lines) == ranges.MOST_ROWS or size >= ranges._MOST_BYTES:
+            found.append((start, start + size, len(lines)))
+            start, lines = start + size, []
+    return [*found, *([(start, len(data), len(lines))] if lines else [])]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_files_are_cut_as_line_by_line_and_again_after_an_edit(tmp_path, monkeypatch, seed):
+    chance, path = random.Random(seed), tmp_path / "lines"
+    least = chance.choice([1, 2, 3, 8])
+    limits = {"LEAST_ROWS": least, "MOST_ROWS": least * chance.choice([1, 2, 4])}
+    limits |= {"_MOST_BYTES": chance.choice([20, 100, 1000]), "_READ": chance.choice([1, 7, 64, 4096])}
+    for name, limit in limits.items():
+        monkeypatch.setattr(ranges, name, limit)
+    lines = [bytes(chance.choices(b"ab\r c", k=chance.choice([0, 1, 3, 10, 90]))) + b"\n" for _ in range(60)]
+    known = []
+    for _ in range(6):
+        data = b"".join(lines).removesuffix(chance.choice([b"", b"\n"]))
+        path.write_bytes(data)
+        found = ranges._cut_lines(path, known)
+        assert [(part.start, part.end, part.lines) for part in found] == naive_cut(data)
+        assert all(part.digest == hashlib.sha256(data[part.start : part.end]).hexdigest() for part in found)
+        known, place = found, chance.randrange(len(lines))
+        lines[place : place + chance.choice([0, 1, 3])] = [b"new\n"] * chance.choice([0, 1, 2])
+    monkeypatch.setattr(ranges, "MAX_LINE", 5)
+    assert ranges._cut_lines(path) is None
