@@ -19,8 +19,8 @@ _RECIPE = {
     "learning_rate": 5e-3, "batch_size": 2, "questions_per_image": 2, "num_workers": 0, "save_steps": 1,
     "max_length": 128,
     "stages": [
-        {"name": "align", "train": ["projector"], "filter": {"source": "captions"}, "max_steps": 3},
-        {"name": "all", "max_steps": 7},
+        {"name": "align", "train": ["projector"], "filter": {"source": "captions"}, "max_steps": 2},
+        {"name": "all", "max_steps": 4},
     ],
 }  # fmt: skip
 # Measured anew in each run, or of the moment: how long a step took, how much memory a batch, what was committed last.
@@ -31,7 +31,7 @@ _SHOWN = re.compile(r"\b[0-9]+\.[0-9]\b|Code: [0-9a-f]{40}")  # minutes and GiB;
 
 
 def training() -> Work:
-    """Ten steps, each with a checkpoint."""
+    """Six steps, each with a checkpoint."""
     command = python("-m", "finetune", "train", "recipe.yaml")
     return Work(_make, lambda: command, _outputs, {"command": killed})
 
