@@ -63,7 +63,7 @@ class Nodes:
             [*_NAMESPACES, "sh", "-c", hide, "sh", *command],
             env={**self._environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/",
         )  # fmt: skip
-        for _ in range(600):
+        for _ in range(3000):
             if self.alive() == 2:
                 return
             assert self._second.poll() is None, "the second node does not start"

@@ -91,7 +91,7 @@ def _outputs(folder: Path) -> dict[str, Any]:
     """Predictions, scores and reports byte by byte; the manifest without times."""
     out = folder / "out"
     found = files_below(out, ["manifest.json", "timings.parquet"])
-    return {**found, "manifest.json": timeless(_manifest(folder), ["seconds", "timings.parquet"])}
+    return {**found, "manifest.json": timeless(_manifest(folder), ["seconds", "timings.parquet", "git_commit"])}
 
 
 def _is_whole(folder: Path) -> bool:

@@ -19,18 +19,19 @@ _RECIPE = {
     "learning_rate": 5e-3, "batch_size": 2, "questions_per_image": 2, "num_workers": 0, "save_steps": 1,
     "max_length": 128,
     "stages": [
-        {"name": "align", "train": ["projector"], "filter": {"source": "captions"}, "max_steps": 3},
-        {"name": "all", "max_steps": 7},
+        {"name": "align", "train": ["projector"], "filter": {"source": "captions"}, "max_steps": 2},
+        {"name": "all", "max_steps": 4},
     ],
 }  # fmt: skip
-# Measured anew in each run: how long a step took, how much memory a batch.
-_MEASURED = ("seconds", "tokens_per_second", "memory")
-_WITH_MEASURED = ("manifest.json", "image_costs.json", "metrics.jsonl", "report.md", "report.html")
-_SHOWN = re.compile(r"\b[0-9]+\.[0-9]\b")  # minutes and GiB; everything else has more digits
+# Measured anew in each run, or of the moment: how long a step took, how much memory a batch, what was committed last.
+_MEASURED = ("seconds", "tokens_per_second", "memory", "git_commit")
+_TEXTS = ("report.md", "report.html", "adapter/README.md")
+_OF_RUNS = ("manifest.json", "image_costs.json", "metrics.jsonl", *_TEXTS)
+_SHOWN = re.compile(r"\b[0-9]+\.[0-9]\b|Code: [0-9a-f]{40}")  # minutes and GiB; everything else has more digits
 
 
 def training() -> Work:
-    """Ten steps, each with a checkpoint."""
+    """Six steps, each with a checkpoint."""
     command = python("-m", "finetune", "train", "recipe.yaml")
     return Work(_make, lambda: command, _outputs, {"command": killed})
 
@@ -52,10 +53,10 @@ def _make(folder: Path) -> None:
 def _outputs(folder: Path) -> dict[str, Any]:
     """All files: adapter, README, losses, report, curves; what was measured is left out."""
     out = folder / "out"
-    found = files_below(out, _WITH_MEASURED)
+    found = {name: digest for name, digest in files_below(out).items() if name not in _OF_RUNS}
     for name in ("manifest.json", "image_costs.json"):
-        found[name] = timeless(json.loads((out / name).read_text()), [*_MEASURED, *_WITH_MEASURED])
-    for name in ("report.md", "report.html"):
+        found[name] = timeless(json.loads((out / name).read_text()), [*_MEASURED, *_OF_RUNS])
+    for name in _TEXTS:
         found[name] = _SHOWN.sub("", (out / name).read_text())
     lines = (out / "metrics.jsonl").read_text().splitlines()
     return {**found, "metrics.jsonl": [timeless(json.loads(line), _MEASURED) for line in lines]}

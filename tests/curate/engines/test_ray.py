@@ -3,13 +3,16 @@
 import contextlib
 import functools
 import json
+import random
 import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from curate import pipeline
+from curate.duplicates.images.block_pairs import search_stored
 from curate.engines import open_pool, runner_of
 from curate.engines.ray import connected
 from curate.measure import texts
@@ -17,7 +20,10 @@ from curate.measure.image_models import measure_with
 from curate.measure.images import measure_images
 from curate.recipe import CurateRecipe
 from curate.settings.signals import ClipSettings, MeasureSettings
+from tests.chaos.cluster import work_on
+from tests.chaos.kills import chaos
 from tests.curate import sets, test_published
+from tests.curate.duplicates.images.test_block_pairs import SETTINGS, parted, read_stored
 from tests.curate.engines.test_local_pool import batches, endless, fragile, here, parts_of, squares, write_square
 from tests.curate.make_images import clip_folder, noise, write
 from tests.curate.measure.test_image_models import MODEL, digests, measured
@@ -157,6 +163,17 @@ def test_parts_are_made_by_both_nodes_and_what_they_read_is_brought(both, tmp_pa
     )
 
 
+def test_pairs_of_blocks_are_those_of_this_process(both, tmp_path):
+    parts = [list(range(5 * number, 5 * number + 5)) for number in range(18)]
+    here = search_stored(read_stored(parted(tmp_path / "here", parts)), SETTINGS)
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "here").rglob("pairs-*/*.parquet")}
+    assert len(expected) > 10
+    for place in (tmp_path / "shared", both.hidden / "pairs"):
+        found = search_stored(read_stored(parted(place, parts)), SETTINGS, runner_of("ray", None, place))
+        assert np.array_equal(here.near, found.near)
+        assert {path.name: path.read_bytes() for path in place.rglob("pairs-*/*.parquet")} == expected
+
+
 @contextlib.contextmanager
 def only_the_second(flag):
     """Keep the first node busy until ``flag`` is there, or the block ends."""
@@ -268,6 +285,12 @@ def test_results_on_a_node_that_dies_are_made_again(both, tmp_path):
     assert all(one[0].shape == (BYTES,) for one in results)
     assert len(lost) >= 2
     assert len(list(tmp_path.iterdir())) >= 8 + len(lost)
+
+
+def test_a_curation_is_the_same_bytes_whatever_is_killed(both, tmp_path, monkeypatch):
+    monkeypatch.setenv("WINNOW_CACHE", str(both.hidden / "killed-cache"))
+    chance = random.Random(1)
+    assert chaos(work_on(both, both.store, chance), tmp_path, 2, chance).total() == 2
 
 
 def node_here():

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 
 from finetune.training import run as training
 from finetune.training.run import train
+from tests.forks import python
 from winnow.errors import UserError
 from winnow.files import digest_of
 
@@ -79,7 +79,7 @@ def recipe_file(path: Path, recipe) -> Path:
 
 def start(recipe: Path) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "finetune", "train", str(recipe)], env=environment)
+    return subprocess.Popen(python("-m", "finetune", "train", str(recipe)), env=environment)
 
 
 def test_kill_9_and_the_same_command_again(recipe_of, tmp_path):
@@ -93,7 +93,7 @@ def test_kill_9_and_the_same_command_again(recipe_of, tmp_path):
     second = tmp_path / "killed" / "checkpoints" / "stage-1" / "checkpoint-2" / "complete.json"
     while not second.exists() and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
+    process.terminate()  # which is SIGKILL for the program
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed" / "manifest.json").exists()
     assert start(tmp_path / "recipe.yaml").wait() == 0
