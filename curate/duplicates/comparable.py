@@ -92,7 +92,9 @@ class AllRows:
         return np.asarray((np.diff(self.offsets) > 0) & (self._count(self.numbers < 0) == 0))
 
     def chosen(self, rows: Indices) -> AllRows:
-        """Some of the rows."""
+        """Some of the rows, ascending."""
+        if len(rows) == len(self):
+            return self
         counts = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         place = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])

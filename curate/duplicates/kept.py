@@ -12,7 +12,7 @@ is one partition. Edited copies lead from one partition to others: their rows ar
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from winnow.tables import write_parquet
 
 _VERSION = 1  # raise it when the same rows give others
 _PARTITIONS = 1024
+_ROWS_AT_ONCE = 1 << 18  # whose ids are in memory
 _META = b"partitions"
 _EXACT, _RE_ENCODED, _RESIZED = (KINDS.index(kind) for kind in ("exact", "re-encoded", "resized"))
 ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
@@ -99,7 +100,7 @@ _STORED = pa.schema(
 
 # The best row of each question, and the best of those that answer it otherwise.
 _CONFLICTS = """
-    CREATE TEMP TABLE conflicts AS
+    CREATE OR REPLACE TEMP TABLE conflicts AS
     WITH standing AS (SELECT * FROM comparable WHERE NOT dropped_before),
     heads AS (
         SELECT asked, arg_min(answered, place) AS answered, arg_min(row, place) AS row FROM standing GROUP BY asked
@@ -116,7 +117,7 @@ _CONFLICTS = """
 # rank: rows that are not dropped first, best first. shows_kept: in scope image, whether one of the row's images is
 # the kept one of its star: its representative, or if no row about that is left the image of the best row.
 _PLACED = """
-    CREATE TEMP TABLE placed AS
+    CREATE OR REPLACE TEMP TABLE placed AS
     SELECT *, place + CASE WHEN dropped THEN 1::BIGINT << 40 ELSE 0 END AS rank, true AS shows_kept, false AS about_kept
     FROM comparable
 """
@@ -171,14 +172,25 @@ def choose_kept(
     known = {digest: members for digest, members in parts if digest in earlier}
     _put(found, list(known.values()), stored.at(_joined([np.arange(*earlier[digest]) for digest in known])))
     new = [members for digest, members in parts if digest not in earlier]
-    if new:
-        some = np.sort(_joined(new))
+    for some in _together(new):
         _put(found, [some], _chosen(connection, workspace, rows, some, state[some], settings))
     if new or len(earlier) != len(parts):
         _write(workspace.kept, found, parts)
     if len(rows):
         found.star[:] = np.where(found.found, rows.stars[rows.offsets[:-1]], -1)
     return _with_links(connection, workspace, rows, found, dropped, settings)
+
+
+def _together(parts: Sequence[Indices]) -> Iterator[Indices]:
+    """The rows of some partitions, so many at once as memory has room for, or of one partition."""
+    some: list[Indices] = []
+    for part in parts:
+        if some and sum(map(len, some)) + len(part) > _ROWS_AT_ONCE:
+            yield np.sort(_joined(some))
+            some = []
+        some.append(part)
+    if some:
+        yield np.sort(_joined(some))
 
 
 def _joined(arrays: Sequence[Indices]) -> Indices:
@@ -263,7 +275,7 @@ def _chosen(
     connection.register("given", pa.table(table))
     place = f"row_number() OVER (ORDER BY {keep_order(settings)}, id)"
     connection.execute(
-        f"CREATE TEMP TABLE comparable AS SELECT * EXCLUDE (id, votes, pixels), {place} AS place FROM given"
+        f"CREATE OR REPLACE TEMP TABLE comparable AS SELECT * EXCLUDE (id, votes, pixels), {place} AS place FROM given"
     )
     connection.execute(_CONFLICTS)
     connection.execute(_PLACED)
