@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate.duplicates.arrays import read_arrays, write_arrays
 from curate.duplicates.mixing import Hashes, Indices, first_equal, mixed_columns, mixed_lists
 from curate.workspace import Workspace
-from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -222,28 +221,10 @@ def write_comparable(path: Path, rows: Comparable) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    arrays = {field.name: getattr(rows, field.name) for field in fields(rows)}
-    columns = {name: np.ascontiguousarray(values).reshape(-1) for name, values in arrays.items()}
-    try:
-        with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
-            schema = pa.schema([(name, pa.from_numpy_dtype(values.dtype)) for name, values in columns.items()])
-            # One list for each column: they are not of one length.
-            lists = pa.schema([(field.name, pa.large_list(field.type)) for field in schema])
-            with pa.ipc.new_file(file, lists) as written:
-                made = [
-                    pa.LargeListArray.from_arrays([0, len(values)], pa.array(values)) for values in columns.values()
-                ]
-                written.write_batch(pa.RecordBatch.from_arrays(made, schema=lists))
-    except OSError as error:
-        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
+    write_arrays(path, {field.name: getattr(rows, field.name).reshape(-1) for field in fields(rows)})
 
 
 def read_comparable(path: Path) -> Comparable:
     """Map the file of ``write_comparable`` into memory."""
-    with pa.memory_map(str(path)) as file:
-        batch = pa.ipc.open_file(file).get_batch(0)
-    found = {
-        name: np.asarray(batch.column(name).values.to_numpy(zero_copy_only=name != "grouped"))
-        for name in batch.schema.names
-    }
+    found, _ = read_arrays(path)
     return Comparable(**{**found, "ids": found["ids"].reshape(-1, 2), "digests": found["digests"].reshape(-1, 2)})

@@ -19,9 +19,9 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate.duplicates.arrays import read_arrays, write_arrays
 from curate.duplicates.comparable import Comparable
 from curate.duplicates.edits.links import link_rows
 from curate.duplicates.images.fingerprints import compare
@@ -32,12 +32,11 @@ from curate.row_keys import ids_at
 from curate.settings.copies import DuplicateSettings
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes
-from winnow.tables import write_parquet
 
 _VERSION = 1  # raise it when the same rows give others
 _PARTITIONS = 1024
 _ROWS_AT_ONCE = 1 << 18  # whose ids are in memory
-_META = b"partitions"
+_META = "partitions"
 _EXACT, _RE_ENCODED, _RESIZED = (KINDS.index(kind) for kind in ("exact", "re-encoded", "resized"))
 ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
 Flags = NDArray[np.bool_]
@@ -87,16 +86,10 @@ class Repeats:
 
 
 _OTHERS = ("duplicate_of", "edited_copy_of", "conflict_with")
-_STORED = pa.schema(
-    [
-        ("found", pa.bool_()),
-        *((name, pa.int32()) for name in _OTHERS),
-        ("kind", pa.int8()),
-        ("strength", pa.float64()),
-        ("distance", pa.float64()),
-        ("hamming", pa.int32()),
-    ]
-)
+_STORED = {
+    "found": bool, **dict.fromkeys(_OTHERS, np.int32), "kind": np.int8, "strength": np.float64, "distance": np.float64,
+    "hamming": np.int32,
+}  # fmt: skip
 
 # The best row of each question, and the best of those that answer it otherwise.
 _CONFLICTS = """
@@ -202,7 +195,7 @@ def _put(found: Repeats, groups: Sequence[Indices], known: Repeats) -> None:
     members = _joined(groups)
     sizes = np.array([len(group) for group in groups], np.int64)
     base = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    for name in _STORED.names:
+    for name in _STORED:
         values = getattr(known, name)
         if name in _OTHERS:
             values = np.append(members, -1)[np.where(values < 0, -1, base + values)]
@@ -211,20 +204,17 @@ def _put(found: Repeats, groups: Sequence[Indices], known: Repeats) -> None:
 
 def _read(path: Path) -> tuple[dict[str, tuple[int, int]], Repeats]:
     """The partitions of an earlier run, as digest → first row and the one after the last, and their rows."""
-    nothing: dict[str, tuple[int, int]] = {}
     try:
-        table = pq.read_table(path, memory_map=True)
-        sizes = json.loads((table.schema.metadata or {})[_META])
+        columns, noted = read_arrays(path)
+        sizes = json.loads(noted[_META])
     except (OSError, ValueError, KeyError, pa.ArrowException):
-        return nothing, Repeats.none(0)
+        return {}, Repeats.none(0)
     ends = np.cumsum([size for _, size in sizes]).tolist()
-    found = Repeats.none(len(table))
-    columns = {name: table[name].to_numpy().astype(getattr(found, name).dtype) for name in _STORED.names}
-    if (ends[-1] if ends else 0) != len(table):
-        return nothing, Repeats.none(0)
-    return {digest: (end - size, end) for (digest, size), end in zip(sizes, ends, strict=True)}, replace(
-        found, **columns
-    )
+    count = ends[-1] if ends else 0
+    if any(len(column) != count for column in columns.values()):
+        return {}, Repeats.none(0)
+    places = {digest: (end - size, end) for (digest, size), end in zip(sizes, ends, strict=True)}
+    return places, replace(Repeats.none(count), **columns)
 
 
 def _write(path: Path, found: Repeats, parts: Sequence[tuple[str, Indices]]) -> None:
@@ -233,13 +223,11 @@ def _write(path: Path, found: Repeats, parts: Sequence[tuple[str, Indices]]) -> 
     place = np.full(len(found.found) + 1, -1)
     for _, group in parts:
         place[group] = np.arange(len(group))
-    columns = {
-        name: place[getattr(found, name)][members] if name in _OTHERS else getattr(found, name)[members]
-        for name in _STORED.names
-    }
-    sizes = json.dumps([[digest, len(group)] for digest, group in parts])
-    schema = _STORED.with_metadata({_META: sizes})
-    write_parquet(path, [pa.table(columns, _STORED).replace_schema_metadata(schema.metadata)], schema)
+    columns = {}
+    for name, kind in _STORED.items():
+        values = getattr(found, name)[members]
+        columns[name] = (place[values] if name in _OTHERS else values).astype(kind)
+    write_arrays(path, columns, {_META: json.dumps([[digest, len(group)] for digest, group in parts])})
 
 
 def _partitions(rows: Comparable, state: Flags, settings: DuplicateSettings) -> list[tuple[str, Indices]]:

@@ -64,8 +64,8 @@ def write_repeated(
         number_images(connection, starts_of(workspace.image_parts()))
     for first in range(0, len(missing), _PARTS_AT_ONCE):
         together = missing[first : first + _PARTS_AT_ONCE]
-        some = np.concatenate([places[task.args[0]] for task in together])
-        table, begun = _table(connection, workspace, rows, found, some), 0
+        all_places = np.concatenate([places[task.args[0]] for task in together])
+        table, begun = _table(connection, workspace, rows, found, all_places), 0
         for task in together:
             of_part, start = task.args
             row = pa.array(positions[of_part] - start)
