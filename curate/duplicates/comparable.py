@@ -203,11 +203,9 @@ def compared(rows: AllRows, images: Images, unit: Indices) -> Comparable:
     ids = np.stack([some.halves["id_high"], some.halves["id_low"]], axis=1)
     first = stars[some.offsets[:-1]]
     grouped, first_keys = images.has_copies[first], images.keys[first]
-    more = [some.votes.astype(np.uint64), grouped.astype(np.uint64), (own >= 0).astype(np.uint64)]
-    digests = [
-        mixed_columns([*ids.T, *alike, *answered, *asked, *more, mixed_lists(facts, some.offsets, salt)], salt)
-        for salt in (1, 2)
-    ]
+    more = some.votes.astype(np.uint64) * np.uint64(4) + grouped * np.uint64(2) + (own >= 0).astype(np.uint64)
+    # What is alike has the same question and answer about the same stars.
+    digests = [mixed_columns([*ids.T, *alike, more, mixed_lists(facts, some.offsets, salt)], salt) for salt in (1, 2)]
     return Comparable(
         position, some.offsets, some.numbers, images.pixels[some.numbers], stars, first_equal(*asked)[0],
         first_equal(*answered)[0], first_equal(*alike)[0], some.votes.astype(np.int64), first_keys, grouped, own, ids,
