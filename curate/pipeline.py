@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from curate.answers import neighbours, ocr, suspects
-from curate.duplicates.contamination import find_contamination
-from curate.duplicates.rows import find_duplicates
-from curate.duplicates.semantic import find_semantic
-from curate.duplicates.splits import assign_splits
-from curate.duplicates.texts.similar_texts import VERSION as TEXTS_VERSION
-from curate.duplicates.texts.similar_texts import find_similar_texts
-from curate.duplicates.texts.text_leaks import VERSION as LEAKS_VERSION
-from curate.duplicates.texts.text_leaks import find_text_leaks
+from curate.comparing import Comparison, known_rows
 from curate.engines import engine_on, runner_of
 from curate.engines.far import Sight
 from curate.exports.export import export
@@ -35,13 +26,11 @@ from curate.inputs import (
     correction_inputs,
     decision_inputs,
     edits_sought,
-    gains_of,
     input_digests,
     measured_from,
     resolved,
     source_inputs,
 )
-from curate.kinds import EDITS, limited_search
 from curate.measure.embeddings import write_scores
 from curate.measure.image_models import forget, measure_with
 from curate.measure.images import measure_images
@@ -75,18 +64,17 @@ from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
 from curate.rules.decide import check_on_rows, check_rules, decide
 from curate.seal import break_seal, damaged_measurements, heal, write_seal
-from curate.settings.copies import DuplicateSettings, MatchSettings, sought
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import SourceSettings, benchmark_name
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
-from curate.workspace import LOOKS, StoredPaths, Workspace, copy_measurements, sole_use
+from curate.workspace import StoredPaths, Workspace, copy_measurements, sole_use
 from winnow import storage
 from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.published import bring, published
-from winnow.run import MANIFEST, Stages, file_stats, is_current, read_manifest, write_manifest
+from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
 from winnow.storage import local
 from winnow.table_parts import Runner
 from winnow.text import some_of
@@ -410,7 +398,7 @@ class Curation:
         clip = settings.clip and settings.clip.model_dump(mode="json")
         self.stages.run_if_stale(
             "measure texts",
-            [self._known(), TEXT_VERSIONS, clip, settings.language],
+            [known_rows(self.workspace), TEXT_VERSIONS, clip, settings.language],
             [workspace.text.state],
             lambda: measure_text(workspace.corrected, workspace.signals, settings, self._runner()),
         )
@@ -422,12 +410,9 @@ class Curation:
 
         What an earlier recipe left is removed.
         """
-        self._find_contamination()
-        self._find_duplicates()
-        self._compare_texts()
-        self._judge_answers()
-        self._find_semantic()
-        self._assign_splits()
+        _, *evaluations = self._sets()
+        sets = [(each.name, each.workspace) for each in evaluations]
+        Comparison(self.recipe, self.workspace, sets, self.stages, self._runner).run()
 
     def decide(self) -> None:
         """Run the rules."""
@@ -535,11 +520,6 @@ class Curation:
         """The address of an image of the set that lies on object storage."""
         return is_stored(self._root(of), image_roots(self.stages, of.label), of.workspace.folder)
 
-    def _known(self) -> list[Any]:
-        """What every comparison depends on: the corrected rows and the measured images."""
-        workspace = self.workspace
-        return [VERSION, workspace.corrected.names(), file_stats(*workspace.image_parts(), below=workspace.folder)]
-
     def _apply_corrections(self, of: ImageSet, folder: Path | None, digests: dict[str, str]) -> None:
         workspace = of.workspace
         key = [VERSION, workspace.rows.names(), sha256_file(workspace.paths), digests]
@@ -557,7 +537,7 @@ class Curation:
             workspace.scores.unlink(missing_ok=True)
             return
         key = [
-            self._known(),
+            known_rows(self.workspace),
             ZERO_SHOT.version,
             settings.model_dump(mode="json", include={"clip", "prompts"}),
             {name: [head.model_dump(mode="json"), sha256_file(head.file)] for name, head in settings.heads.items()},
@@ -573,131 +553,9 @@ class Curation:
         if settings.itm is None:
             workspace.itm.unlink(missing_ok=True)
             return
-        key = [self._known(), SIGNALS["itm"].version, matcher_name(settings.itm), score_new]
+        key = [known_rows(self.workspace), SIGNALS["itm"].version, matcher_name(settings.itm), score_new]
         match = functools.partial(
             write_pairs, workspace, self._root(of), settings, score_new=score_new,
             sources=image_roots(self.stages, of.label), mirrored=self._mirrored(of),
         )  # fmt: skip
         self.stages.run_if_stale("match images and texts", key, [workspace.itm], match)
-
-    def _find_contamination(self) -> None:
-        workspace, settings = self.workspace, self.recipe.contamination
-        if settings is None:
-            workspace.contamination_rows.unlink(missing_ok=True)
-            return
-        _, *evaluations = self._sets()
-        sets = [(each.name, each.workspace) for each in evaluations]
-        files = [[other.corrected.names(), file_stats(*other.image_parts(), below=other.folder)] for _, other in sets]
-        self.stages.run_if_stale(
-            "contamination",
-            [self._known(), settings.model_dump(mode="json"), files],
-            [workspace.contamination_rows, workspace.contamination_counts],
-            lambda: self._note_limited("contamination", find_contamination(workspace, sets, settings)),
-        )
-
-    def _find_duplicates(self) -> None:
-        workspace, settings = self.workspace, self.recipe.duplicates
-        if settings is None:
-            if self.recipe.contamination is None:
-                shutil.rmtree(workspace.work / LOOKS, ignore_errors=True)
-            workspace.duplicate_images.unlink(missing_ok=True)
-            workspace.comparable_rows.unlink(missing_ok=True)
-            workspace.edited_links.unlink(missing_ok=True)
-            workspace.kept.unlink(missing_ok=True)
-            shutil.rmtree(workspace.duplicate_rows.folder, ignore_errors=True)
-            return
-        self.stages.run_if_stale(
-            "duplicates",
-            [self._known(), settings.model_dump(mode="json")],
-            [workspace.duplicate_images, workspace.comparable_rows, workspace.edited_links],
-            lambda: self._note_limited("duplicates", find_duplicates(workspace, settings, self._runner())),
-        )
-
-    def _note_limited(self, stage: str, images: int) -> None:
-        """Keep, and say, how many images the search for edited copies has not compared with all that were like them."""
-        self.stages.set(f"{stage} limited", images)
-        if images:
-            print(f"{stage}: {limited_search(images)}", file=sys.stderr)
-
-    def _compare_texts(self) -> None:
-        """Rows whose text is that of another row, or of an evaluation set; needs no image."""
-        workspace, settings, against = self.workspace, self.recipe.similar_texts, self.recipe.contamination
-        rows = [VERSION, workspace.corrected.names()]
-        if settings is None:
-            workspace.similar_texts.unlink(missing_ok=True)
-        else:
-            self.stages.run_if_stale(
-                "similar texts",
-                [rows, TEXTS_VERSION, settings.model_dump(mode="json", exclude={"keep"})],
-                [workspace.similar_texts],
-                lambda: find_similar_texts(workspace, settings),
-            )
-        if against is None or (leaks := against.texts) is None:
-            workspace.text_leaks.unlink(missing_ok=True)
-            return
-        sets = [(each.name, each.workspace) for each in self._sets() if each.name]
-        files = [[name, other.corrected.names()] for name, other in sets]
-        self.stages.run_if_stale(
-            "evaluation texts",
-            [rows, LEAKS_VERSION, leaks.model_dump(mode="json"), files],
-            [workspace.text_leaks],
-            lambda: find_text_leaks(workspace, sets, leaks),
-        )
-
-    def _judge_answers(self) -> None:
-        workspace, recipe = self.workspace, self.recipe
-        if recipe.answers is None:
-            for made in (workspace.neighbours, workspace.read_answers, workspace.answers):
-                made.unlink(missing_ok=True)
-            return
-        k, gains, below = recipe.answers.neighbours, gains_of(recipe), workspace.folder
-        key = [self._known(), file_stats(*workspace.model_parts(), workspace.duplicate_images, below=below)]
-        self.stages.run_if_stale(
-            "compare answers",
-            [*key, neighbours.VERSION, k],
-            [workspace.neighbours],
-            lambda: neighbours.write_neighbours(workspace, k),
-        )
-        read = sorted(workspace.model_folder("ocr").glob("part-*.parquet"))
-        self.stages.run_if_stale(
-            "read answers",
-            [self._known(), ocr.VERSION, file_stats(*read, below=below)],
-            [workspace.read_answers],
-            lambda: ocr.write_read_answers(workspace),
-        )
-        made_here = [
-            workspace.text.names(),
-            file_stats(workspace.neighbours, workspace.read_answers, workspace.comparable_rows, below=below),
-        ]
-        self.stages.run_if_stale(
-            "judge answers",
-            [self._known(), suspects.VERSION, made_here, [sha256_file(path) for path in (*recipe.losses, *gains)]],
-            [workspace.answers],
-            lambda: suspects.write_answers(workspace, recipe.losses, gains),
-        )
-
-    def _find_semantic(self) -> None:
-        workspace, settings = self.workspace, self.recipe.semantic
-        if settings is None:
-            workspace.semantic_images.unlink(missing_ok=True)
-            return
-        # Not `keep`, which the rule reads.
-        made_from = [self._known(), settings.cosine, file_stats(*workspace.model_parts(), below=workspace.folder)]
-        self.stages.run_if_stale(
-            "semantic", made_from, [workspace.semantic_images], lambda: find_semantic(workspace, settings)
-        )
-
-    def _assign_splits(self) -> None:
-        workspace, settings = self.workspace, self.recipe.splits
-        if settings is None:
-            workspace.splits.unlink(missing_ok=True)
-            return
-        duplicates = self.recipe.duplicates or DuplicateSettings()
-        kinds = sorted(set(sought(duplicates.kinds)) & set(EDITS))
-        match = MatchSettings(**duplicates.model_dump(include=set(MatchSettings.model_fields)))
-        self.stages.run_if_stale(
-            "splits",
-            [self._known(), settings.model_dump(mode="json"), match.model_dump(mode="json"), kinds],
-            [workspace.splits],
-            lambda: assign_splits(workspace, settings, match, kinds, self._runner()),
-        )

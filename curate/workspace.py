@@ -70,7 +70,7 @@ class Workspace:
     scores = _Path("signals/scores.parquet")  # scores of prompt sets and heads by image_key, if the recipe has any
     duplicate_images = _Path("duplicates.parquet")  # near-identical images: member, representative, distances
     comparable_rows = _Path("work/comparable_rows.arrow")  # rows that may repeat or contradict another one, as numbers
-    kept = _Path("work/kept.parquet")  # what was found among them (``curate.duplicates.kept``)
+    kept = _Path("work/kept.arrow")  # what was found among them (``curate.duplicates.kept``)
     edited_links = _Path("work/edited_links.parquet")  # rows about edited copies → rows about what they copy
     duplicate_rows = _Table("work/duplicate_rows")  # rows that repeat or contradict another one, by ``row`` of a part
     similar_texts = _Path("work/similar_texts.parquet")  # rows whose text is nearly that of another row

@@ -126,12 +126,18 @@ class Parts:
         columns = f"SELECT {position}, * EXCLUDE (file_row_number)"
         return f"({columns} FROM read_parquet({sql_files(files)}, file_row_number = true))"
 
-    def sql_beside(self, others: Parts) -> str:
+    def sql_beside(self, others: Parts, numbers: Sequence[int] | None = None) -> str:
         """SQL that reads rows which say something about rows of another table, of which each part has one beside it:
         with ``position`` in place of ``row``, their number in the part.
+
+        Args:
+            numbers: only these parts, at least one.
         """
-        position = f"({others.starts()}::BIGINT[])[file_index::BIGINT + 1] + row AS {POSITION}"
-        return f"SELECT {position}, * EXCLUDE (row) FROM read_parquet({sql_files(self.files())})"
+        files, starts = self.files(), others.starts()
+        if numbers is not None:
+            files, starts = [files[number] for number in numbers], [starts[number] for number in numbers]
+        position = f"({starts}::BIGINT[])[file_index::BIGINT + 1] + row AS {POSITION}"
+        return f"SELECT {position}, * EXCLUDE (row) FROM read_parquet({sql_files(files)})"
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """The parts that are not there, each once; one of another size than when it was listed is made again.

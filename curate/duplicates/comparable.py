@@ -16,10 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate.duplicates.arrays import read_arrays, write_arrays
 from curate.duplicates.mixing import Hashes, Indices, first_equal, mixed_columns, mixed_lists
 from curate.workspace import Workspace
-from winnow.errors import UserError, disk_problem
-from winnow.files import atomic_path
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,9 @@ class AllRows:
         return np.asarray((np.diff(self.offsets) > 0) & (self._count(self.numbers < 0) == 0))
 
     def chosen(self, rows: Indices) -> AllRows:
-        """Some of the rows."""
+        """Some of the rows, ascending."""
+        if len(rows) == len(self):
+            return self
         counts = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         place = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])
@@ -202,11 +203,9 @@ def compared(rows: AllRows, images: Images, unit: Indices) -> Comparable:
     ids = np.stack([some.halves["id_high"], some.halves["id_low"]], axis=1)
     first = stars[some.offsets[:-1]]
     grouped, first_keys = images.has_copies[first], images.keys[first]
-    more = [some.votes.astype(np.uint64), grouped.astype(np.uint64), (own >= 0).astype(np.uint64)]
-    digests = [
-        mixed_columns([*ids.T, *alike, *answered, *asked, *more, mixed_lists(facts, some.offsets, salt)], salt)
-        for salt in (1, 2)
-    ]
+    more = some.votes.astype(np.uint64) * np.uint64(4) + grouped * np.uint64(2) + (own >= 0).astype(np.uint64)
+    # What is alike has the same question and answer about the same stars.
+    digests = [mixed_columns([*ids.T, *alike, more, mixed_lists(facts, some.offsets, salt)], salt) for salt in (1, 2)]
     return Comparable(
         position, some.offsets, some.numbers, images.pixels[some.numbers], stars, first_equal(*asked)[0],
         first_equal(*answered)[0], first_equal(*alike)[0], some.votes.astype(np.int64), first_keys, grouped, own, ids,
@@ -220,28 +219,10 @@ def write_comparable(path: Path, rows: Comparable) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    arrays = {field.name: getattr(rows, field.name) for field in fields(rows)}
-    columns = {name: np.ascontiguousarray(values).reshape(-1) for name, values in arrays.items()}
-    try:
-        with atomic_path(path) as temporary, pa.OSFile(str(temporary), "wb") as file:
-            schema = pa.schema([(name, pa.from_numpy_dtype(values.dtype)) for name, values in columns.items()])
-            # One list for each column: they are not of one length.
-            lists = pa.schema([(field.name, pa.large_list(field.type)) for field in schema])
-            with pa.ipc.new_file(file, lists) as written:
-                made = [
-                    pa.LargeListArray.from_arrays([0, len(values)], pa.array(values)) for values in columns.values()
-                ]
-                written.write_batch(pa.RecordBatch.from_arrays(made, schema=lists))
-    except OSError as error:
-        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
+    write_arrays(path, {field.name: getattr(rows, field.name).reshape(-1) for field in fields(rows)})
 
 
 def read_comparable(path: Path) -> Comparable:
     """Map the file of ``write_comparable`` into memory."""
-    with pa.memory_map(str(path)) as file:
-        batch = pa.ipc.open_file(file).get_batch(0)
-    found = {
-        name: np.asarray(batch.column(name).values.to_numpy(zero_copy_only=name != "grouped"))
-        for name in batch.schema.names
-    }
+    found, _ = read_arrays(path)
     return Comparable(**{**found, "ids": found["ids"].reshape(-1, 2), "digests": found["digests"].reshape(-1, 2)})

@@ -12,16 +12,16 @@ is one partition. Edited copies lead from one partition to others: their rows ar
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from curate.duplicates.arrays import read_arrays, write_arrays
 from curate.duplicates.comparable import Comparable
 from curate.duplicates.edits.links import link_rows
 from curate.duplicates.images.fingerprints import compare
@@ -32,11 +32,11 @@ from curate.row_keys import ids_at
 from curate.settings.copies import DuplicateSettings
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes
-from winnow.tables import write_parquet
 
 _VERSION = 1  # raise it when the same rows give others
 _PARTITIONS = 1024
-_META = b"partitions"
+_ROWS_AT_ONCE = 1 << 18  # whose ids are in memory
+_META = "partitions"
 _EXACT, _RE_ENCODED, _RESIZED = (KINDS.index(kind) for kind in ("exact", "re-encoded", "resized"))
 ORDER = {"pixels": "pixels DESC", "votes": "votes DESC", "id": "id"}
 Flags = NDArray[np.bool_]
@@ -86,20 +86,14 @@ class Repeats:
 
 
 _OTHERS = ("duplicate_of", "edited_copy_of", "conflict_with")
-_STORED = pa.schema(
-    [
-        ("found", pa.bool_()),
-        *((name, pa.int32()) for name in _OTHERS),
-        ("kind", pa.int8()),
-        ("strength", pa.float64()),
-        ("distance", pa.float64()),
-        ("hamming", pa.int32()),
-    ]
-)
+_STORED = {
+    "found": bool, **dict.fromkeys(_OTHERS, np.int32), "kind": np.int8, "strength": np.float64, "distance": np.float64,
+    "hamming": np.int32,
+}  # fmt: skip
 
 # The best row of each question, and the best of those that answer it otherwise.
 _CONFLICTS = """
-    CREATE TEMP TABLE conflicts AS
+    CREATE OR REPLACE TEMP TABLE conflicts AS
     WITH standing AS (SELECT * FROM comparable WHERE NOT dropped_before),
     heads AS (
         SELECT asked, arg_min(answered, place) AS answered, arg_min(row, place) AS row FROM standing GROUP BY asked
@@ -116,7 +110,7 @@ _CONFLICTS = """
 # rank: rows that are not dropped first, best first. shows_kept: in scope image, whether one of the row's images is
 # the kept one of its star: its representative, or if no row about that is left the image of the best row.
 _PLACED = """
-    CREATE TEMP TABLE placed AS
+    CREATE OR REPLACE TEMP TABLE placed AS
     SELECT *, place + CASE WHEN dropped THEN 1::BIGINT << 40 ELSE 0 END AS rank, true AS shows_kept, false AS about_kept
     FROM comparable
 """
@@ -171,14 +165,25 @@ def choose_kept(
     known = {digest: members for digest, members in parts if digest in earlier}
     _put(found, list(known.values()), stored.at(_joined([np.arange(*earlier[digest]) for digest in known])))
     new = [members for digest, members in parts if digest not in earlier]
-    if new:
-        some = np.sort(_joined(new))
+    for some in _together(new):
         _put(found, [some], _chosen(connection, workspace, rows, some, state[some], settings))
     if new or len(earlier) != len(parts):
         _write(workspace.kept, found, parts)
     if len(rows):
         found.star[:] = np.where(found.found, rows.stars[rows.offsets[:-1]], -1)
     return _with_links(connection, workspace, rows, found, dropped, settings)
+
+
+def _together(parts: Sequence[Indices]) -> Iterator[Indices]:
+    """The rows of some partitions, so many at once as memory has room for, or of one partition."""
+    some: list[Indices] = []
+    for part in parts:
+        if some and sum(map(len, some)) + len(part) > _ROWS_AT_ONCE:
+            yield np.sort(_joined(some))
+            some = []
+        some.append(part)
+    if some:
+        yield np.sort(_joined(some))
 
 
 def _joined(arrays: Sequence[Indices]) -> Indices:
@@ -190,7 +195,7 @@ def _put(found: Repeats, groups: Sequence[Indices], known: Repeats) -> None:
     members = _joined(groups)
     sizes = np.array([len(group) for group in groups], np.int64)
     base = np.repeat(np.cumsum(sizes) - sizes, sizes)
-    for name in _STORED.names:
+    for name in _STORED:
         values = getattr(known, name)
         if name in _OTHERS:
             values = np.append(members, -1)[np.where(values < 0, -1, base + values)]
@@ -199,20 +204,17 @@ def _put(found: Repeats, groups: Sequence[Indices], known: Repeats) -> None:
 
 def _read(path: Path) -> tuple[dict[str, tuple[int, int]], Repeats]:
     """The partitions of an earlier run, as digest → first row and the one after the last, and their rows."""
-    nothing: dict[str, tuple[int, int]] = {}
     try:
-        table = pq.read_table(path, memory_map=True)
-        sizes = json.loads((table.schema.metadata or {})[_META])
+        columns, noted = read_arrays(path)
+        sizes = json.loads(noted[_META])
     except (OSError, ValueError, KeyError, pa.ArrowException):
-        return nothing, Repeats.none(0)
+        return {}, Repeats.none(0)
     ends = np.cumsum([size for _, size in sizes]).tolist()
-    found = Repeats.none(len(table))
-    columns = {name: table[name].to_numpy().astype(getattr(found, name).dtype) for name in _STORED.names}
-    if (ends[-1] if ends else 0) != len(table):
-        return nothing, Repeats.none(0)
-    return {digest: (end - size, end) for (digest, size), end in zip(sizes, ends, strict=True)}, replace(
-        found, **columns
-    )
+    count = ends[-1] if ends else 0
+    if any(len(column) != count for column in columns.values()):
+        return {}, Repeats.none(0)
+    places = {digest: (end - size, end) for (digest, size), end in zip(sizes, ends, strict=True)}
+    return places, replace(Repeats.none(count), **columns)
 
 
 def _write(path: Path, found: Repeats, parts: Sequence[tuple[str, Indices]]) -> None:
@@ -221,13 +223,11 @@ def _write(path: Path, found: Repeats, parts: Sequence[tuple[str, Indices]]) -> 
     place = np.full(len(found.found) + 1, -1)
     for _, group in parts:
         place[group] = np.arange(len(group))
-    columns = {
-        name: place[getattr(found, name)][members] if name in _OTHERS else getattr(found, name)[members]
-        for name in _STORED.names
-    }
-    sizes = json.dumps([[digest, len(group)] for digest, group in parts])
-    schema = _STORED.with_metadata({_META: sizes})
-    write_parquet(path, [pa.table(columns, _STORED).replace_schema_metadata(schema.metadata)], schema)
+    columns = {}
+    for name, kind in _STORED.items():
+        values = getattr(found, name)[members]
+        columns[name] = (place[values] if name in _OTHERS else values).astype(kind)
+    write_arrays(path, columns, {_META: json.dumps([[digest, len(group)] for digest, group in parts])})
 
 
 def _partitions(rows: Comparable, state: Flags, settings: DuplicateSettings) -> list[tuple[str, Indices]]:
@@ -263,7 +263,7 @@ def _chosen(
     connection.register("given", pa.table(table))
     place = f"row_number() OVER (ORDER BY {keep_order(settings)}, id)"
     connection.execute(
-        f"CREATE TEMP TABLE comparable AS SELECT * EXCLUDE (id, votes, pixels), {place} AS place FROM given"
+        f"CREATE OR REPLACE TEMP TABLE comparable AS SELECT * EXCLUDE (id, votes, pixels), {place} AS place FROM given"
     )
     connection.execute(_CONFLICTS)
     connection.execute(_PLACED)

@@ -7,14 +7,25 @@ from numpy.typing import NDArray
 
 Hashes = NDArray[np.uint64]
 Indices = NDArray[np.int64]
+_AT_ONCE = 1 << 14
+_STEPS = [
+    (np.uint64(bits), np.uint64(factor))
+    for bits, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+]
 
 
 def mixed(values: Hashes, salt: int = 0) -> Hashes:
     """The finaliser of splitmix64 (Steele et al. 2014), which mixes all bits; another salt, another hash."""
     found = values + np.uint64((salt * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
-    found = (found ^ found >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    found = (found ^ found >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return found ^ found >> np.uint64(31)
+    scratch = np.empty(min(len(found), _AT_ONCE), np.uint64)
+    for start in range(0, len(found), _AT_ONCE):  # so many stay in the cache
+        some = found[start : start + _AT_ONCE]
+        shifted = scratch[: len(some)]
+        for bits, factor in _STEPS:
+            np.right_shift(some, bits, out=shifted)
+            some ^= shifted
+            some *= factor
+    return found
 
 
 def mixed_columns(columns: list[Hashes], salt: int = 0) -> Hashes:

@@ -21,6 +21,7 @@ from winnow.table_parts import PartTask
 from winnow.tables import write_parquet
 
 _VERSION = 1  # raise it when the same numbers make other rows
+_PARTS_AT_ONCE = 16  # whose ids are in memory
 ROW = "row"  # the number of a row in its part
 REPEATED = pa.schema(
     [
@@ -58,12 +59,16 @@ def write_repeated(
         digest = sha256_bytes(b"".join(np.ascontiguousarray(column).tobytes() for column in said))
         tasks.append(PartTask(["repeated", _VERSION, digest], (some, start)))
     by_name = {task.name: task for task in tasks}
-    if missing := [by_name[name] for name in parts.missing(by_name)]:
-        table = _table(connection, workspace, rows, found, np.concatenate([places[task.args[0]] for task in missing]))
-        begun = 0
-        for task in missing:
-            some, start = task.args
-            row = pa.array(positions[some] - start)
+    missing = [by_name[name] for name in parts.missing(by_name)]
+    if missing:
+        number_images(connection, starts_of(workspace.image_parts()))
+    for first in range(0, len(missing), _PARTS_AT_ONCE):
+        together = missing[first : first + _PARTS_AT_ONCE]
+        all_places = np.concatenate([places[task.args[0]] for task in together])
+        table, begun = _table(connection, workspace, rows, found, all_places), 0
+        for task in together:
+            of_part, start = task.args
+            row = pa.array(positions[of_part] - start)
             made = table.slice(begun, len(row)).add_column(0, ROW, row).cast(REPEATED)
             write_parquet(parts.folder / task.name, [made], REPEATED)
             begun += len(row)
@@ -93,7 +98,7 @@ def _table(
     count = len(places)
     return pa.table(
         {
-            "duplicate_group": _keys(connection, workspace, known.star),
+            "duplicate_group": _keys(connection, known.star),
             "duplicate_of": ids[:count],
             "edited_copy_of": ids[count : 2 * count],
             "conflict_with": ids[2 * count :],
@@ -105,10 +110,9 @@ def _table(
     )
 
 
-def _keys(connection: duckdb.DuckDBPyConnection, workspace: Workspace, numbers: Indices) -> pa.Array:
+def _keys(connection: duckdb.DuckDBPyConnection, numbers: Indices) -> pa.Array:
     """The keys of images, null for -1."""
     wanted, place = np.unique(numbers, return_inverse=True)
-    number_images(connection, starts_of(workspace.image_parts()))
     connection.register("wanted", pa.table({"number": wanted}))
     query = "SELECT image_key FROM wanted LEFT JOIN numbered USING (number) ORDER BY number"
     keys = connection.sql(query).to_arrow_table()["image_key"].combine_chunks()

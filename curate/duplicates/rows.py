@@ -30,6 +30,7 @@ from curate.workspace import Workspace
 from winnow.table_parts import Runner, run_here
 from winnow.tables import database, query_batches, write_parquet
 
+VERSION = 1  # raise it when the same rows and images give other files
 DUPLICATE_IMAGES = pa.schema(
     [
         ("image_key", pa.string()),

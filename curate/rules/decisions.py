@@ -56,8 +56,8 @@ _REVIEWED = "a reviewer decided"
 # What evaluation sets have of each row.
 _BY_POSITION = """
     CREATE TABLE evaluations AS SELECT r.position, c.evaluation, c.kind AS contaminated_kind
-    FROM contaminations c JOIN rows r USING (sample_id);
-    CREATE TABLE leaks AS SELECT r.position, k.text_evaluation FROM text_leaks k JOIN rows r USING (sample_id)
+    FROM contaminations c JOIN {rows} r USING (sample_id);
+    CREATE TABLE leaks AS SELECT r.position, k.text_evaluation FROM text_leaks k JOIN {rows} r USING (sample_id)
 """
 # What is said of a row by evaluation sets and texts like its own.
 _SAID = """
@@ -135,6 +135,10 @@ def write_decisions(
             found = fired.between(rows, numbers[0] * ROWS_A_GROUP, (numbers[-1] + 1) * ROWS_A_GROUP)
             rows.register("base", pa.Table.from_batches([stored.block(number) for number in numbers]))
             rows.register("fired", found)
+            if workspace.duplicate_rows.exists():
+                some = _parts_between(corrected, bounds["start"], bounds["end"])
+                duplicates = workspace.duplicate_rows.sql_beside(corrected, some)
+                rows.execute(f"CREATE OR REPLACE VIEW duplicates AS {duplicates}")
             rows.register("more", rows.sql(_MORE, params=bounds).to_arrow_table())
             judged = rows.sql(query).to_arrow_table().combine_chunks()
             judged = judged.append_column("rules", _fired_lists(judged, found, rules, thresholds))
@@ -143,9 +147,7 @@ def write_decisions(
                 groups[at] = judged.slice((at - new[0]) * ROWS_A_GROUP, ROWS_A_GROUP).combine_chunks()
         return [(key, group) for key, group in zip(keys, groups, strict=True) if group is not None]
 
-    if workspace.duplicate_rows.exists():
-        rows.execute(f"CREATE OR REPLACE VIEW duplicates AS {workspace.duplicate_rows.sql_beside(corrected)}")
-    rows.execute(_BY_POSITION)
+    rows.execute(_BY_POSITION.format(rows="rows" if is_said else "(SELECT * FROM rows LIMIT 0)"))
     files = open_block_files(workspace.work / "decided.json", {workspace.decisions: DECISIONS})
     with files as ((table,), _), ThreadPoolExecutor(1) as thread:
         ready: Future[list[tuple[str, RowGroup | pa.Table]]] | None = None
@@ -185,23 +187,25 @@ def _of(rows: pa.Table, number: int) -> pa.Table:
     return between(rows, number * ROWS_A_GROUP, (number + 1) * ROWS_A_GROUP)
 
 
+def _parts_between(corrected: Parts, start: int, end: int) -> list[int]:
+    """The parts that have a row at one of some positions."""
+    places = enumerate(zip(corrected.starts(), corrected.counts(), strict=True))
+    return [number for number, (first, count) in places if first < end and first + count > start]
+
+
 class _Fired:
     """The rules that fired, by position."""
 
     def __init__(self, corrected: Parts, stages: Mapping[str, Parts]) -> None:
         self._stages = {name: parts.files() for name, parts in stages.items()}
-        self._places = list(zip(corrected.starts(), corrected.counts(), strict=True))
+        self._corrected, self._starts = corrected, corrected.starts()
         self._read = functools.lru_cache(maxsize=4 * max(len(stages), 1))(_read_fired)
 
     def between(self, connection: duckdb.DuckDBPyConnection, start: int, end: int) -> pa.Table:
         """Of the rows at some positions, ascending: of all stages side by side."""
-        some = [
-            (number, first)
-            for number, (first, count) in enumerate(self._places)
-            if first < end and first + count > start
-        ]
+        some = _parts_between(self._corrected, start, end)
         for name, files in self._stages.items():
-            found = pa.concat_tables([self._read(files[number], first) for number, first in some])
+            found = pa.concat_tables([self._read(files[number], self._starts[number]) for number in some])
             connection.register(name, between(found, start, end))
         first, *others = self._stages
         joined = " ".join(f"FULL JOIN {name} USING (position)" for name in others)

@@ -1,9 +1,12 @@
 """Which rows repeat or contradict another one, and which is kept."""
 
+import random
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from curate.duplicates import kept
 from curate.duplicates.rows import find_duplicates
 from curate.settings.copies import DuplicateSettings
 from tests.curate.stored import choose, image, repeated, sample, store
@@ -215,3 +218,42 @@ def test_the_order_of_rows_and_parts_changes_nothing(tmp_path):
 
 def test_no_rows(tmp_path):
     assert found(tmp_path, [], []) == {}
+
+
+@pytest.mark.parametrize("scope", ["question", "image"])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2))])
+def test_rows_come_and_go_and_are_dropped_and_all_is_as_if_found_at_once(tmp_path, seed, scope):
+    chance, settings = random.Random(seed), DuplicateSettings(scope=scope)
+    images = [A, LOOKALIKE, near("m", A, width=32), B, near("n", B), *(image(key) for key in "xyz")]
+    rows = []
+
+    def made(number):
+        shown = chance.choices("almbnxyz", k=chance.choice([1, 1, 1, 2, 0]))
+        question, answer = chance.choice(["What?", "Where?", "Who?"]), chance.choice(["a cat", "a dog"])
+        return sample(f"{number:03d}", shown, question, answer, answers=[answer] * chance.choice([0, 1, 5]))
+
+    for number in range(5):
+        for _ in range(chance.choice([1, 8, 20])):
+            rows.insert(chance.randint(0, len(rows)), made(1000 * number + len(rows)))
+        rows = [row for row in rows if chance.random() > 0.1]
+        dropped = [at for at in range(len(rows)) if chance.random() < 0.2]
+        outcomes = []
+        for folder in ("grown", f"fresh-{number}"):
+            space = store(tmp_path / folder, rows, images)
+            find_duplicates(space, settings)
+            choose(space, settings, dropped)
+            outcomes.append(repeated(space))
+        assert outcomes[0] == outcomes[1]
+
+
+def test_only_what_is_asked_about_a_new_rows_image_is_compared_again(tmp_path, monkeypatch):
+    rows = [sample(str(number), ["a"], f"What {number % 20}?") for number in range(60)]
+    compared, chosen = [], kept._chosen
+    monkeypatch.setattr(kept, "_chosen", lambda *given: compared.append(len(given[3])) or chosen(*given))
+    for some in (rows, [sample("new", ["a"], "What 3?"), *rows]):
+        space = store(tmp_path, some, [A])
+        find_duplicates(space, DuplicateSettings())
+        choose(space, DuplicateSettings())
+    assert compared[0] == 60 and compared[1] in range(4, 12), "those with its question, and what shares their partition"
+    choose(space, DuplicateSettings())
+    assert len(compared) == 2
