@@ -79,7 +79,7 @@ app = console.new_app(single_command=True)
 def main(
     vqa_rad: Annotated[Path, typer.Option(help="Folder with trainset.json, testset.json and images.")],
     out: Annotated[Path, typer.Option(help="Folder of what is kept.")] = Path("data/studies/leak"),
-    seeds: Annotated[int, typer.Option(help="Trainings of each arm.", min=2)] = 12,
+    seeds: Annotated[int, typer.Option(help="Trainings of each arm.", min=2)] = 3,
     docs: Annotated[bool, typer.Option("--docs", help=f"Write {RESULTS}, {FIGURE} and the tables of {PAGE}.")] = False,
 ) -> None:
     """Curate, train, score, and print what a leak does to a score; docs/results/leak.md says how."""
