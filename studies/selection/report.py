@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from studies.label_noise.questions import KINDS
 from studies.paired import percent, points
 from winnow.text import table
 
+_MORE = ("open / yes or no / choice", "rarest class")
 PAGE = Path("docs/results/selection.md")
 # Name in the report → strategy of `curate select`, columns, per.
 STRATEGIES: dict[str, tuple[str, tuple[str, ...], str | None]] = {
@@ -49,10 +51,12 @@ def section(report: dict[str, Any]) -> str:
                 points(of["minus_random"]) if of["minus_random"] else "",
                 f"{of['pictures_a_row']:.2f}",
                 f"{of['wrong']:.1%}",
+                " / ".join(f"{of[kind]:.0%}" for kind in KINDS),
+                f"{of['rarest']:.1%}",
             ]
             for name, of in found.items()
         ]
-        heading = ["chosen", "accuracy", "minus random, points", "pictures a row", "wrong answers"]
+        heading = ["chosen", "accuracy", "minus random, points", "pictures a row", "wrong answers", *_MORE]
         parts.append(f"### {budget} of the rows\n\n{table(heading, lines)}")
     return "\n\n".join(parts) + "\n"
 
