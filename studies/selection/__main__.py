@@ -21,7 +21,7 @@ from studies.label_noise.settings import LEVEL_OF_SELECTION, RULES
 from studies.paired import accuracy, difference
 from studies.sections import put
 from studies.selection.mixture import REPEATED, REPEATS, SKEW, curated, mixture
-from studies.selection.report import PAGE, STRATEGIES, draw, section
+from studies.selection.report import FIGURE, PAGE, STRATEGIES, draw, section
 from winnow import console
 from winnow.files import write_json, write_text
 
@@ -40,7 +40,7 @@ def main(
         Path, typer.Option(help="Folder of sets, features and trainings, shared with label_noise.")
     ] = Path("data/cache/label_noise"),
     seeds: Annotated[int, typer.Option(min=2, help="Draws and trainings of each strategy.")] = 5,
-    docs: Annotated[bool, typer.Option("--docs", help=f"Put the text into {PAGE}.")] = False,
+    docs: Annotated[bool, typer.Option("--docs", help=f"Put text and figure into {PAGE}.")] = False,
 ) -> None:
     """Train on 20% and 50% of a skewed mixture, chosen by each strategy of ``curate select``, and on random rows.
 
@@ -92,7 +92,7 @@ def main(
         }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "results.json", report)
-    draw(report, out / "selection.png")
+    draw(report, FIGURE if docs else out / FIGURE.name)
     text = section(report)
     write_text(out / "section.md", text)
     if docs:

@@ -10,7 +10,7 @@ from studies.paired import percent, points
 from winnow.text import table
 
 _MORE = ("open / yes or no / choice", "rarest class")
-PAGE = Path("docs/results/selection.md")
+PAGE, FIGURE = Path("docs/results/selection.md"), Path("docs/images/selection.png")
 # Name in the report → strategy of `curate select`, columns, per.
 STRATEGIES: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "random": ("random", (), None),
@@ -41,7 +41,7 @@ def section(report: dict[str, Any]) -> str:
         f" {report['steps']} steps of {report['batch']} rows with {report['seeds']} seeds, which also draw the random"
         f" rows and break ties. All rows give {percent(report['all'])}. Intervals are of 95%, paired with the random"
         " rows of the same seed, over test pictures and seeds; they hold for one strategy each, not for the best of"
-        " all.\n\n![Chosen minus random](../../studies/selection/results/selection.png)"
+        " all.\n\n![Chosen minus random](../images/selection.png)"
     ]
     for budget, found in report["budgets"].items():
         lines = [
