@@ -33,7 +33,7 @@ from sklearn.datasets import load_digits
 from curate.answers.components import project
 from curate.answers.confidence import FOLDS, Confidence, fit, judge
 from curate.answers.neighbours import unit
-from curate.answers.suspects import Signals, evidence, suspect, wrong_share
+from curate.answers.suspects import Signals, evidence, suspect
 from winnow import console
 from winnow.demo.truth import added_answers, ranking
 
@@ -57,9 +57,8 @@ def mislabelled(right: NDArray[np.int64], share: float, seed: int, *, like_peopl
 def of_pictures(found: Confidence) -> dict[str, NDArray[np.float64]]:
     """The evidence of a set that has pictures only, by signal, and ``suspect``."""
     none = np.full(len(found.model), np.nan)
-    share = wrong_share(found.neighbours_against, found.model_against, found.explained)
-    nats = evidence(Signals(found.neighbours_against, found.model_against, none, none, none, none, none, none), share)
-    return {"neighbours": nats["neighbours"], "model": nats["model"], "suspect": suspect(nats, share)[0]}
+    nats = evidence(Signals(found.neighbours_against, found.model_against, none, none, none, none, none, none))
+    return {"neighbours": nats["neighbours"], "model": nats["model"], "suspect": suspect(nats)[0]}
 
 
 def by_cleanlab(vectors: NDArray[np.float32], given: NDArray[np.int64], folds: NDArray[np.int64]) -> dict[str, Any]:

@@ -33,15 +33,12 @@ class Confidence:
             the answers of all other folds.
         model: 0–1, probability of the row's answer by a multinomial logistic model.
         neighbours_against, model_against: nats against the row's answer, see ``against``.
-        explained: share of the uncertainty about the group's answers that the nearest pictures take away, the same for
-            all its rows; 0 or less where pictures tell nothing, 1 where they tell all.
     """
 
     neighbours: NDArray[np.float64]
     model: NDArray[np.float64]
     neighbours_against: NDArray[np.float64]
     model_against: NDArray[np.float64]
-    explained: NDArray[np.float64]
 
     @classmethod
     def unknown(cls, rows: int) -> Confidence:
@@ -80,10 +77,6 @@ def judge(
         asked, others = known[folds[known] == fold], folds[references] != fold
         if len(asked) and len(np.unique(label[references[others]])) > 1:
             _judge_fold(found, take, asked, label, vectors[others], label[references[others]], k)
-    judged = np.flatnonzero(~np.isnan(found.neighbours))
-    shares = np.log(np.bincount(label[known]) / len(known))[label[judged]]
-    if len(judged):
-        found.explained[judged] = (np.log(found.neighbours[judged]) - shares).sum() / -shares.sum()
     return found
 
 

@@ -27,7 +27,7 @@ from winnow.hash_index import HashIndex, digest64
 from winnow.progress import track
 from winnow.tables import database, query_batches, read_batches, write_parquet
 
-VERSION = 3  # raise it when the same rows are judged otherwise
+VERSION = 2  # raise it when the same rows are judged otherwise
 NEIGHBOURS = pa.schema(
     [
         ("position", pa.int64()),
@@ -35,7 +35,6 @@ NEIGHBOURS = pa.schema(
         ("model_confidence", pa.float64()),
         ("neighbours_against", pa.float64()),
         ("model_against", pa.float64()),
-        ("explained", pa.float64()),
     ]
 )
 _LEAST_ASKED = 50  # rows that ask a question before it is a group of its own

@@ -1,8 +1,7 @@
 """``suspect``: how probable it is that an answer is wrong, from every signal that the row has.
 
 Each signal is turned into evidence in nats, the logarithm of how much likelier it is for a wrong answer than for a
-right one. Weighted evidence is added to the log-odds of the share of wrong answers that the set seems to have
-(``wrong_share``), or of ``BASE`` where that cannot be told; a signal that is missing adds nothing.
+right one. Weighted evidence is added to the log-odds of ``BASE``; a signal that is missing adds nothing.
 
 - neighbours, model: how much likelier the picture is with another answer (``curate.answers.confidence.against``), by
   the nearest pictures and by the logistic model.
@@ -19,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -31,7 +29,7 @@ from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.tables import database, parquet, query_batches, write_parquet
 
-VERSION = 3  # raise it when the same signals give another score
+VERSION = 2  # raise it when the same signals give another score
 Evidence = NDArray[np.float64]
 ANSWERS = pa.schema(
     [
@@ -47,12 +45,8 @@ ANSWERS = pa.schema(
         ("suspect_why", pa.string()),
     ]
 )
-BASE = 0.05  # share of wrong answers that is assumed where the set does not tell
-# The set tells by questions of which the pictures explain so much, if there are so many rows; within these bounds.
-# Pictures that tell nothing explain less than 0; people's labels of CIFAR-10N, 40% of them wrong, 0.2.
-LEAST_EXPLAINED, _LEAST_ROWS, _BOUNDS = 0.1, 200, (0.01, 0.5)
+BASE = 0.05  # share of wrong answers that is assumed before any signal is seen
 _MOST = 5.0  # nats that one signal can add or take
-_ROUNDS = 500  # of the estimate of the share; it moves by less than 1e-6 after 10 to 50
 _TOLD = float(np.log(2))  # weighted evidence from which a signal is named
 _SMOOTH = 0.025  # of votes
 # AUROC 2/3: not measured, as alignment depends on the user's CLIP and loss on his training; so both weigh little.
@@ -65,7 +59,7 @@ WEIGHTS = {
 }  # fmt: skip
 _SIGNALS = """
     SELECT r.position, r.sample_id, n.neighbour_confidence, n.model_confidence,
-           n.neighbours_against, n.model_against, n.explained, o.ocr_support, o.ocr_contradiction, o.ocr_against,
+           n.neighbours_against, n.model_against, o.ocr_support, o.ocr_contradiction, o.ocr_against,
            g.answer_loss, g.picture_gain,
            t.agreement, len(r.answers) AS votes, x.position IS NOT NULL AS conflict, a.rank AS alignment, l.rank AS loss
     FROM rows r
@@ -108,41 +102,8 @@ class Signals:
     loss: Evidence
 
 
-def wrong_share(neighbours: Evidence, model: Evidence, explained: Evidence) -> float:
-    """The share of wrong answers that makes the rows' mean ``suspect`` that share, by pictures alone.
-
-    It is the fixed point of expectation and maximisation (Dempster et al. 1977) from ``BASE`` on. Evidence that is only
-    noise drives it up, so questions count only where pictures explain ``LEAST_EXPLAINED`` of the answers; with fewer
-    than 200 rows of such it is ``BASE``.
-
-    Args:
-        neighbours, model: (rows,) nats, as in ``Signals``.
-        explained: (rows,) as in ``Confidence``.
-    """
-    told = explained >= LEAST_EXPLAINED
-    if told.sum() < _LEAST_ROWS:
-        return BASE
-    nats = sum(
-        WEIGHTS[name] * np.clip(of[told], -_MOST, _MOST) for name, of in (("neighbours", neighbours), ("model", model))
-    )
-    share = BASE
-    for _ in range(_ROUNDS):
-        before, share = share, float((1 / (1 + np.exp(-(_log_odds(share) + nats)))).mean().clip(*_BOUNDS))
-        if abs(share - before) < 1e-6:
-            break
-    return share
-
-
-def _log_odds(share: Any) -> Any:
-    return np.log(share) - np.log(1 - share)
-
-
-def evidence(signals: Signals, base: Evidence | float = BASE) -> dict[str, Evidence]:
-    """Signal → nats (rows,) for a wrong answer, not weighted; NaN where it is missing.
-
-    Args:
-        base: share of wrong answers before any signal is seen, of each row or of all.
-    """
+def evidence(signals: Signals) -> dict[str, Evidence]:
+    """Signal → nats (rows,) for a wrong answer, not weighted; NaN where it is missing."""
     with np.errstate(divide="ignore", invalid="ignore"):
         against = np.log(1 - signals.agreement + _SMOOTH) - np.log(signals.agreement + _SMOOTH)
         found = {
@@ -151,7 +112,7 @@ def evidence(signals: Signals, base: Evidence | float = BASE) -> dict[str, Evide
             "picture": -signals.gain,
             "ocr": signals.ocr,
             "votes": against,
-            "conflict": np.where(signals.conflict == 1, -_log_odds(base), np.nan),
+            "conflict": np.where(signals.conflict == 1, np.log(1 - BASE) - np.log(BASE), np.nan),
             "alignment": _of_rank(signals.alignment),
             "loss": _of_rank(signals.loss),
         }
@@ -162,16 +123,12 @@ def _of_rank(rank: Evidence) -> Evidence:
     return np.asarray(np.log(_RANK) + (_RANK - 1) * np.log(np.maximum(rank, 1e-6)))
 
 
-def suspect(found: dict[str, Evidence], base: Evidence | float = BASE) -> tuple[Evidence, list[str | None]]:
-    """The score of each row, 0–1, NaN without any signal, and the signals that speak against the answer.
-
-    Args:
-        base: as for ``evidence``.
-    """
+def suspect(found: dict[str, Evidence]) -> tuple[Evidence, list[str | None]]:
+    """The score of each row, 0–1, NaN without any signal, and the signals that speak against the answer."""
     names = list(WEIGHTS)
     weighted = np.stack([WEIGHTS[name] * found[name] for name in names])
     known = ~np.isnan(weighted)
-    odds = _log_odds(base) + np.where(known, weighted, 0).sum(axis=0)
+    odds = np.log(BASE) - np.log(1 - BASE) + np.where(known, weighted, 0).sum(axis=0)
     score = np.where(known.any(axis=0), 1 / (1 + np.exp(-odds)), np.nan)
     order = np.argsort(-np.where(known, weighted, -np.inf), axis=0, kind="stable")
     why: list[str | None] = []
@@ -212,25 +169,21 @@ def _add_tables(connection: duckdb.DuckDBPyConnection, workspace: Workspace, gai
 
 
 def _judged(connection: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
-    pictures = connection.sql("SELECT neighbours_against, model_against, explained FROM neighbours").fetchnumpy()
-    share = wrong_share(*(np.ma.filled(column.astype(np.float64), np.nan) for column in pictures.values()))
     for batch in query_batches(connection, _SIGNALS):
 
         def column(name: str, batch: pa.RecordBatch = batch) -> Evidence:
             values = batch.column(name).cast(pa.float64()).to_numpy(zero_copy_only=False)
             return np.asarray(values, np.float64)
 
-        base = np.where(column("explained") >= LEAST_EXPLAINED, share, BASE)
         found = evidence(
             Signals(
                 column("neighbours_against"), column("model_against"), column("picture_gain"),
                 column("ocr_against"),
                 np.where(column("votes") > 1, column("agreement"), np.nan), column("conflict"), column("alignment"),
                 column("loss"),
-            ),
-            base,
+            )
         )  # fmt: skip
-        score, why = suspect(found, base)
+        score, why = suspect(found)
         table = pa.table(
             {
                 **{name: batch.column(name) for name in ANSWERS.names[:-2]},

@@ -224,8 +224,8 @@ _FOUND_COLUMNS = {
     "picture_gain": Column("answer", "a.picture_gain", "DOUBLE",
                            "nats per token that the picture takes off that loss; below 0 it speaks against it"),
     "suspect": Column("answer", "a.suspect", "DOUBLE",
-                      "0–1: how probable a wrong answer is by all signals that the row has and by the share of wrong"
-                      " answers that the set seems to have (needs `answers:`); it orders rows for review"),
+                      "0–1: how probable a wrong answer is by all signals that the row has (needs `answers:`); it"
+                      " orders rows for review"),
     "suspect_why": Column("answer", "a.suspect_why", "VARCHAR", "the signals that speak against the answer, or null"),
 }  # fmt: skip
 _JOINS = {

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from studies.label_noise.arms import REVIEWED, by_cleanlab, found_by, likely, plans_of, top
 from studies.label_noise.cifar import HOW_TO_GET, LEVELS, Cifar, order_evidence, read_cifar
 from studies.label_noise.reader import Budget, Known, Lab
-from studies.label_noise.report import PAGE, draw, section
+from studies.label_noise.report import FIGURE, PAGE, draw, section
 from studies.label_noise.sets import REPORT, TUNING, Sets, decisions, make_sets, suspects
 from studies.label_noise.settings import RULES
 from studies.paired import accuracy, difference, won_back
@@ -35,7 +35,7 @@ def main(
     ),
     seeds: Annotated[int, typer.Option(min=2, help="Trainings of each arm.")] = 10,
     tuning: Annotated[bool, typer.Option("--tuning", help="Use the pictures on which choices were made.")] = False,
-    docs: Annotated[bool, typer.Option("--docs", help=f"Put the text into {PAGE}.")] = False,
+    docs: Annotated[bool, typer.Option("--docs", help=f"Put text and figure into {PAGE}.")] = False,
 ) -> None:
     """Train on photographs as people labelled them, curated by Winnow, pruned by cleanlab, reviewed, and right.
 
@@ -57,7 +57,7 @@ def main(
     }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "results.json", report)
-    draw(report, out / "arms.png")
+    draw(report, FIGURE if docs else out / FIGURE.name)
     text = section(report)
     write_text(out / "section.md", text)
     if docs:

@@ -8,7 +8,7 @@ from typing import Any
 from studies.paired import percent, points
 from winnow.text import table
 
-PAGE = Path("docs/results/label-noise.md")
+PAGE, FIGURE = Path("docs/results/label-noise.md"), Path("docs/images/label-noise.png")
 _ORDER = ("dirty", "random", "cleanlab", "curated", "reviewed", "clean")
 _SAYS = {
     "dirty": "dirty: as people labelled",
@@ -36,7 +36,7 @@ def _setting(report: dict[str, Any]) -> str:
         f" {rows:,} rows. The test asks in the same forms about {part['test_pictures']:,} test pictures. Every arm is"
         f" trained for {budget['steps']} steps of {budget['batch']} rows with {report['seeds']} seeds. Winnow drops"
         f" where `{report['rule']}`. Intervals are of 95% and paired: test pictures and seeds are drawn"
-        " again, the arms of a seed together.\n\n![Accuracy of the arms](../../studies/label_noise/results/arms.png)"
+        " again, the arms of a seed together.\n\n![Accuracy of the arms](../images/label-noise.png)"
     )
 
 

@@ -5,6 +5,7 @@ It uses the pictures, features and model of ``studies.label_noise``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +13,15 @@ import numpy as np
 import typer
 
 from curate.selection.select import select
-from studies.label_noise.cifar import HOW_TO_GET, read_cifar
+from studies.label_noise.cifar import CLASSES, HOW_TO_GET, Labels, read_cifar
+from studies.label_noise.questions import KINDS
 from studies.label_noise.reader import Budget, Known, Lab
-from studies.label_noise.sets import REPORT, decisions, make_sets
+from studies.label_noise.sets import REPORT, Row, decisions, make_sets
 from studies.label_noise.settings import LEVEL_OF_SELECTION, RULES
 from studies.paired import accuracy, difference
 from studies.sections import put
 from studies.selection.mixture import REPEATED, REPEATS, SKEW, curated, mixture
-from studies.selection.report import PAGE, STRATEGIES, draw, section
+from studies.selection.report import FIGURE, PAGE, STRATEGIES, draw, section
 from winnow import console
 from winnow.files import write_json, write_text
 
@@ -38,7 +40,7 @@ def main(
         Path, typer.Option(help="Folder of sets, features and trainings, shared with label_noise.")
     ] = Path("data/cache/label_noise"),
     seeds: Annotated[int, typer.Option(min=2, help="Draws and trainings of each strategy.")] = 5,
-    docs: Annotated[bool, typer.Option("--docs", help=f"Put the text into {PAGE}.")] = False,
+    docs: Annotated[bool, typer.Option("--docs", help=f"Put text and figure into {PAGE}.")] = False,
 ) -> None:
     """Train on 20% and 50% of a skewed mixture, chosen by each strategy of ``curate select``, and on random rows.
 
@@ -68,7 +70,7 @@ def main(
     }
     for budget in BUDGETS:
         right: dict[str, list[np.ndarray]] = {}
-        facts: dict[str, list[list[float]]] = {}
+        facts: dict[str, list[dict[str, float]]] = {}
         for seed in range(seeds):
             for name, (strategy, columns, per) in STRATEGIES.items():
                 at = cache / "selection/chosen" / f"{name.replace(' ', '-')}-{budget.rstrip('%')}-{seed}"
@@ -77,31 +79,36 @@ def main(
                 chosen = decisions(at)
                 kept = np.array([chosen[row.id] for row in rows])
                 right.setdefault(name, []).append(lab.arm(f"{name}-{budget}", rows, kept, seed))
-                of = [row for row, taken in zip(rows, kept, strict=True) if taken]
-                facts.setdefault(name, []).append(
-                    [
-                        len({row.picture for row in of}) / len(of),
-                        float(np.mean([_plain(row.id) in wrong_ids for row in of])),
-                    ]
-                )
+                chosen_rows = [row for row, taken in zip(rows, kept, strict=True) if taken]
+                facts.setdefault(name, []).append(facts_of(chosen_rows, wrong_ids, pictures.clean))
         stacked = {name: np.stack(runs) for name, runs in right.items()}
         report["budgets"][budget] = {
             name: {
                 **accuracy(runs, lab.pictures),
                 "minus_random": None if name == "random" else difference(stacked, lab.pictures, "random", name),
-                "pictures_a_row": float(np.mean([fact[0] for fact in facts[name]])),
-                "wrong": float(np.mean([fact[1] for fact in facts[name]])),
+                **{what: float(np.mean([fact[what] for fact in facts[name]])) for what in facts[name][0]},
             }
             for name, runs in stacked.items()
         }
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "results.json", report)
-    draw(report, out / "selection.png")
+    draw(report, FIGURE if docs else out / FIGURE.name)
     text = section(report)
     write_text(out / "section.md", text)
     if docs:
         put(PAGE, "selection", text)
     print(text)
+
+
+def facts_of(rows: Sequence[Row], wrong: set[str], clean: Labels) -> dict[str, float]:
+    """What a choice consists of: pictures a row, wrong answers, forms of question, share of the rarest class."""
+    classes = np.bincount(clean[[row.picture for row in rows]], minlength=len(CLASSES))
+    return {
+        "pictures_a_row": len({row.picture for row in rows}) / len(rows),
+        "wrong": float(np.mean([_plain(row.id) in wrong for row in rows])),
+        **{kind: float(np.mean([row.kind == kind for row in rows])) for kind in KINDS},
+        "rarest": float(classes.min() / len(rows)),
+    }
 
 
 def _plain(name: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -86,9 +85,3 @@ def _record(row: Row, data: Cifar) -> dict[str, Any]:
         "answers": [row.answer],
         "meta": {"question_type": row.kind},
     }
-
-
-def kept_ids(folder: Path) -> set[str]:
-    """Ids of the rows that a selection kept."""
-    with (folder / "samples.jsonl").open(encoding="utf-8") as lines:
-        return {json.loads(line)["id"] for line in lines}

@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from studies.label_noise.questions import KINDS
 from studies.paired import percent, points
 from winnow.text import table
 
-PAGE = Path("docs/results/selection.md")
+_MORE = ("open / yes or no / choice", "rarest class")
+PAGE, FIGURE = Path("docs/results/selection.md"), Path("docs/images/selection.png")
 # Name in the report → strategy of `curate select`, columns, per.
 STRATEGIES: dict[str, tuple[str, tuple[str, ...], str | None]] = {
     "random": ("random", (), None),
@@ -39,7 +41,7 @@ def section(report: dict[str, Any]) -> str:
         f" {report['steps']} steps of {report['batch']} rows with {report['seeds']} seeds, which also draw the random"
         f" rows and break ties. All rows give {percent(report['all'])}. Intervals are of 95%, paired with the random"
         " rows of the same seed, over test pictures and seeds; they hold for one strategy each, not for the best of"
-        " all.\n\n![Chosen minus random](../../studies/selection/results/selection.png)"
+        " all.\n\n![Chosen minus random](../images/selection.png)"
     ]
     for budget, found in report["budgets"].items():
         lines = [
@@ -49,10 +51,12 @@ def section(report: dict[str, Any]) -> str:
                 points(of["minus_random"]) if of["minus_random"] else "",
                 f"{of['pictures_a_row']:.2f}",
                 f"{of['wrong']:.1%}",
+                " / ".join(f"{of[kind]:.0%}" for kind in KINDS),
+                f"{of['rarest']:.1%}",
             ]
             for name, of in found.items()
         ]
-        heading = ["chosen", "accuracy", "minus random, points", "pictures a row", "wrong answers"]
+        heading = ["chosen", "accuracy", "minus random, points", "pictures a row", "wrong answers", *_MORE]
         parts.append(f"### {budget} of the rows\n\n{table(heading, lines)}")
     return "\n\n".join(parts) + "\n"
 

@@ -11,7 +11,7 @@ from curate.answers import neighbours, suspects
 from curate.answers.confidence import FOLDS
 from curate.answers.neighbours import NEIGHBOURS, write_neighbours
 from curate.answers.ocr import write_read_answers
-from curate.answers.suspects import BASE, WEIGHTS, Signals, evidence, suspect, write_answers, wrong_share
+from curate.answers.suspects import BASE, Signals, evidence, suspect, write_answers
 from curate.duplicates.rows import DUPLICATE_IMAGES
 from curate.measure.set_embeddings import read_embeddings
 from curate.measure.store import image_schema
@@ -117,45 +117,6 @@ def test_evidence_points_the_right_way():
     good = suspect(evidence(one(neighbours=-3, model=-4, gain=2, agreement=1, alignment=1, loss=1)))
     assert good[0][0] < BASE < bad[0][0] and good[1] == [None]
     assert set(bad[1][0].split(", ")) >= {"picture", "ocr", "alignment", "loss"}
-
-
-def judged_set(share: float, rows: int = 2000, seed: int = 0):
-    """Evidence of neighbours and model of a set with such a share of wrong answers, twice the true nats each."""
-    rng = np.random.default_rng(seed)
-    wrong = rng.random(rows) < share
-    nats = np.where(wrong, 2.0, -2.0) + rng.normal(0, 2, rows)  # its log-likelihood ratio: 2·2·x / 2² = x
-    return wrong, nats, nats.copy()
-
-
-@pytest.mark.parametrize("share", [0.03, 0.1, 0.4])
-def test_the_share_of_wrong_answers_is_found_and_suspect_is_a_probability(share):
-    wrong, neighbours_nats, model = judged_set(share)
-    found = wrong_share(neighbours_nats, model, np.full(len(wrong), 0.5))
-    assert found == pytest.approx(wrong.mean(), abs=0.02)
-    assert WEIGHTS["neighbours"] + WEIGHTS["model"] == 1
-    none = np.full(len(wrong), np.nan)
-    score, _ = suspect(evidence(Signals(neighbours_nats, model, *[none] * 6), found), found)
-    for low, high in ((0, 0.3), (0.3, 0.7), (0.7, 1.01)):
-        inside = (score >= low) & (score < high)
-        assert score[inside].mean() == pytest.approx(wrong[inside].mean(), abs=0.12)
-
-
-def test_the_share_is_not_told_by_few_rows_or_pictures_that_explain_nothing():
-    wrong, neighbours_nats, model = judged_set(0.4)
-    explained = np.zeros(len(wrong))
-    assert wrong_share(neighbours_nats, model, explained) == BASE
-    explained[:150] = 0.9
-    assert wrong_share(neighbours_nats, model, explained) == BASE
-    explained[:1000] = 0.9
-    assert wrong_share(neighbours_nats, model, explained) == pytest.approx(wrong[:1000].mean(), abs=0.03)
-    assert wrong_share(*[np.full(len(wrong), np.nan)] * 3) == BASE
-    assert wrong_share(np.full(500, 5.0), np.full(500, 5.0), np.ones(500)) == 0.5
-    assert wrong_share(np.full(500, -5.0), np.full(500, -5.0), np.ones(500)) == 0.01
-
-
-def test_a_conflict_makes_the_odds_even_whatever_the_share():
-    for base in (0.02, 0.4, np.array([0.3])):
-        assert suspect(evidence(one(conflict=1), base), base)[0][0] == pytest.approx(0.5)
 
 
 @pytest.fixture

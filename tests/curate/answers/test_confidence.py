@@ -90,14 +90,3 @@ def test_references_are_capped_in_their_order(digits, monkeypatch):
     assert set(asked[0].tolist()) == set(range(300, 600)) and not np.isnan(found.model).any()
     again = judge(lambda rows: vectors[rows], answers, folds, ranks(600)[::-1].copy(), 5)
     assert (found.model == again.model).all() and (found.neighbours == again.neighbours).all()
-
-
-def test_pictures_explain_much_of_digits_and_nothing_of_noise(digits):
-    vectors, answers, folds = digits
-    found = judge(lambda rows: vectors[rows], answers, folds, ranks(600), 15)
-    shares = np.bincount(answers) / 600
-    gained = np.mean([np.log(own / shares[answer]) for own, answer in zip(found.neighbours, answers, strict=True)])
-    entropy = -np.mean([np.log(shares[answer]) for answer in answers])
-    assert found.explained == pytest.approx(np.full(600, gained / entropy)) and found.explained[0] > 0.7
-    shuffled = np.random.default_rng(1).permutation(answers)
-    assert judge(lambda rows: vectors[rows], shuffled, folds, ranks(600), 15).explained[0] < 0.02
