@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from studies.demo.comparison import alone_report, main_report, make_case
+from studies.demo.comparison import main_report, make_case
 from studies.demo.lab import Lab, default_jobs
 from studies.demo.photos import photo_report
 from studies.demo.report import PAGE, around_section, read_parts, update_page, write_report
@@ -21,7 +21,7 @@ from winnow.files import write_json
 from winnow.run import git_commit, installed_version, read_manifest
 
 HERE = Path("studies/demo")  # below the repository, where the study runs
-PARTS = ("main", "alone", "rules", "photos")
+PARTS = ("main", "rules", "photos")
 app = console.new_app(single_command=True)
 
 
@@ -64,7 +64,7 @@ def main(
 
 
 def run_parts(chosen: StudySettings, parts: list[str], out: Path, cache: Path, jobs: int | None, photos: int) -> None:
-    """Run the parts that the settings have; each writes ``PART.json`` into ``out`` when it is done.
+    """Run the parts; each writes ``PART.json`` into ``out`` when it is done.
 
     Raises:
         UserError: the demo's data is missing, or a stage failed.
@@ -75,14 +75,11 @@ def run_parts(chosen: StudySettings, parts: list[str], out: Path, cache: Path, j
     of_rules = chosen.model_copy(update={"images": chosen.rule_images, "kinds": None})
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "main": lambda: main_report(lab),
-        "alone": lambda: alone_report(lab),
-        "rules": lambda: rule_report(make_case(Lab(of_rules, cache, 1), "all", chosen.rates.together())),
+        "rules": lambda: rule_report(make_case(Lab(of_rules, cache, 1), "all", chosen.comparisons[0].shares())),
         "photos": lambda: photo_report(photos),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name in parts:
-        if name == "alone" and not chosen.alone:
-            continue
         settings = {} if name == "photos" else {"settings": chosen.model_dump(mode="json")}
         made_by = f"Winnow {installed_version()}, commit {(git_commit() or 'unknown')[:8]}"
         write_json(out / f"{name}.json", {"made_by": made_by, **settings, **work[name]()})
