@@ -84,10 +84,8 @@ def _counted(counts: dict[str, int], before: str = "") -> str:
 
 
 def _rules(rules: dict[str, Any], out: str) -> str:
-    images = rules["settings"]["rule_images"] or 4000
     return (
-        f"**Every rule against the truth** ({rules['made_by']}), {images:,} images, all types of question, the rates"
-        " above:\n\n"
+        f"**Every rule against the truth** ({rules['made_by']}; all types of question, {rules['of']}):\n\n"
         f"{markdown(rule_rows(rules))}\n\nThresholds, chosen on the images with even numbers and reported on those with"
         f" odd numbers:\n\n{markdown(threshold_rows(rules))}\n\n"
         f"![Recall and precision over the threshold]({out}/rules.png)"
