@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from studies.demo.comparison import alone_report, main_report, make_case
+from studies.demo.comparison import main_report, make_case
 from studies.demo.lab import Lab, default_jobs
 from studies.demo.photos import photo_report
 from studies.demo.report import PAGE, around_section, read_parts, update_page, write_report
@@ -21,7 +21,7 @@ from winnow.files import write_json
 from winnow.run import git_commit, installed_version, read_manifest
 
 HERE = Path("studies/demo")  # below the repository, where the study runs
-PARTS = ("main", "alone", "rules", "photos")
+PARTS = ("main", "rules", "photos")
 app = console.new_app(single_command=True)
 
 
@@ -64,7 +64,7 @@ def main(
 
 
 def run_parts(chosen: StudySettings, parts: list[str], out: Path, cache: Path, jobs: int | None, photos: int) -> None:
-    """Run the parts that the settings have; each writes ``PART.json`` into ``out`` when it is done.
+    """Run the parts; each writes ``PART.json`` into ``out`` when it is done.
 
     Raises:
         UserError: the demo's data is missing, or a stage failed.
@@ -72,21 +72,24 @@ def run_parts(chosen: StudySettings, parts: list[str], out: Path, cache: Path, j
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     read_manifest(TEST.parent, finish_with="make demo-data")
     lab = Lab(chosen, cache, jobs or default_jobs())
-    of_rules = chosen.model_copy(update={"images": chosen.rule_images, "kinds": None})
     work: dict[str, Callable[[], dict[str, Any]]] = {
-        "main": lambda: main_report(lab),
-        "alone": lambda: alone_report(lab),
-        "rules": lambda: rule_report(make_case(Lab(of_rules, cache, 1), "all", chosen.rates.together())),
+        "main": lambda: {"settings": chosen.model_dump(mode="json"), **main_report(lab)},
+        "rules": lambda: rules_part(chosen, cache),
         "photos": lambda: photo_report(photos),
     }
     out.mkdir(parents=True, exist_ok=True)
     for name in parts:
-        if name == "alone" and not chosen.alone:
-            continue
-        settings = {} if name == "photos" else {"settings": chosen.model_dump(mode="json")}
         made_by = f"Winnow {installed_version()}, commit {(git_commit() or 'unknown')[:8]}"
-        write_json(out / f"{name}.json", {"made_by": made_by, **settings, **work[name]()})
+        write_json(out / f"{name}.json", {"made_by": made_by, **work[name]()})
         write_report(read_parts(out, PARTS), out)
+
+
+def rules_part(chosen: StudySettings, cache: Path) -> dict[str, Any]:
+    """The rules on a set with all types of question, at the rates of the first comparison."""
+    rates = chosen.comparisons[0]
+    lab = Lab(chosen.model_copy(update={"images": chosen.rule_images, "kinds": None}), cache, 1)
+    of = f"{chosen.rule_images or 4000:,} images, pictures {rates.pictures:.0%}, answers {rates.answers:.0%}"
+    return {"of": of, **rule_report(make_case(lab, "all", rates.shares()))}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""Dirty, curated and clean training sets compared at the same budget, all with the same seeds, rows and batches.
-
-Part ``main`` has all defects at once; part ``alone`` has each defect alone, and shows which rule pays.
-"""
+"""Dirty, curated and clean training sets compared at the same budget, all with the same seeds, rows and batches."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ from studies.demo.arms import Arm, Group, Plan, accuracy, difference, run_arms, 
 from studies.demo.draws import aligned, drawn
 from studies.demo.lab import Lab
 from studies.demo.sets import RawSet, TrainingSet, curate, curated_rows, make_raw, write_exam
+from studies.demo.settings import Comparison
 from winnow.demo.defects import Shares
 from winnow.records import read_jsonl
 
@@ -45,39 +43,31 @@ def clean_set(lab: Lab) -> TrainingSet:
     return raw.uncurated()
 
 
-def plan_arms(lab: Lab, name: str, sets: dict[str, TrainingSet], clean: TrainingSet, trainings: int) -> list[Plan]:
-    """One plan for each seed and set, seed by seed, so that a first comparison is there early.
+def main_report(lab: Lab) -> dict[str, Any]:
+    """All comparisons of the settings."""
+    clean = clean_set(lab)
+    return {"comparisons": [compare(lab, comparison, clean) for comparison in lab.settings.comparisons]}
+
+
+def compare(lab: Lab, comparison: Comparison, clean: TrainingSet) -> dict[str, Any]:
+    """Train on the dirty, the curated and the clean set, and compare.
 
     All arms of a seed start from the same adapter and have the rows that they share at the same places.
     """
-    count = lab.settings.training.rows
-    plans = []
-    for seed in range(trainings):
-        like = drawn(clean.rows, count, seed)
-        for version, rows in sets.items():
-            chosen = aligned(drawn(rows.rows, count, seed), like)
-            plans.append(Plan(f"{name}/{version}/seed-{seed}", chosen, rows.image_root, seed))
-    return plans
-
-
-def by_version(sets: dict[str, TrainingSet], arms: list[Arm]) -> dict[str, list[Arm]]:
-    """The arms that ``plan_arms`` planned, by set."""
-    return {version: arms[at :: len(sets)] for at, version in enumerate(sets)}
-
-
-def main_report(lab: Lab) -> dict[str, Any]:
-    """All defects at once: dirty, curated and clean sets and, with fewer seeds, what an ideal curation would leave."""
-    settings = lab.settings
-    case, clean = make_case(lab, "all", settings.rates.together()), clean_set(lab)
+    suffix = "" if comparison == lab.settings.comparisons[0] else f"-{comparison.name}"
+    case = make_case(lab, f"all{suffix}", comparison.shares())
     sets = {"clean": clean, "dirty": case.raw.uncurated(), "curated": curated_rows(case.raw, case.curated)}
-    arms = by_version(sets, run_arms(plan_arms(lab, "main", sets, clean, settings.trainings), lab))
-    report = compared(arms, leaked_images(case.raw))
-    report["rows"] = row_counts(case, sets)
-    if settings.ideal:
-        ideal = {"ideal": case.raw.ideal()}
-        of_ideal = run_arms(plan_arms(lab, "main", ideal, clean, settings.ideal), lab)
-        report["ideal"] = against_ideal({**arms, "ideal": of_ideal}, leaked_images(case.raw), settings.ideal)
-    return report
+    count, plans = lab.settings.training.rows, []
+    for seed in range(comparison.trainings):  # seed by seed, so that a first comparison is there early
+        like = drawn(clean.rows, count, seed)
+        for version, of_set in sets.items():
+            rows = aligned(drawn(of_set.rows, count, seed), like)
+            name = version if version == "clean" else version + suffix
+            plans.append(Plan(f"main/{name}/seed-{seed}", rows, of_set.image_root, seed))
+    done = run_arms(plans, lab)
+    arms = {version: done[at :: len(sets)] for at, version in enumerate(sets)}
+    found = compared(arms, leaked_images(case.raw))
+    return {"rates": comparison.model_dump(mode="json"), **found, "rows": row_counts(case, sets)}
 
 
 def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
@@ -98,36 +88,11 @@ def compared(arms: dict[str, list[Arm]], leaked: set[str]) -> dict[str, Any]:
     return report
 
 
-def against_ideal(arms: dict[str, list[Arm]], leaked: set[str], seeds: int) -> dict[str, Any]:
-    """How far the curated set is from what an ideal curation would leave, over the first seeds."""
-    groups = {version: Group(of_version, leaked).first(seeds) for version, of_version in arms.items()}
-    return {
-        "accuracy": {version: accuracy(group) for version, group in groups.items()},
-        "ideal_minus_curated": difference(groups["curated"], groups["ideal"]),
-        "clean_minus_ideal": difference(groups["ideal"], groups["clean"]),
-    }
-
-
 def leaked_images(raw: RawSet) -> set[str]:
     """Paths of the test images that the training rows have a copy of."""
     truth = pq.read_table(raw.truth, columns=["defect", "twin_id"]).to_pylist()
     twins = {row["twin_id"] for row in truth if row["defect"] == "leaked"}
     return {sample.image[0] for sample in read_jsonl(raw.folder / "test.jsonl") if sample.id in twins}
-
-
-def alone_report(lab: Lab) -> dict[str, Any]:
-    """Each defect alone: one entry per defect."""
-    settings = lab.settings
-    assert settings.alone
-    clean, entries = clean_set(lab), []
-    of_clean = run_arms(plan_arms(lab, "main", {"clean": clean}, clean, settings.alone.trainings), lab)
-    for defect in settings.alone.defects:
-        case = make_case(lab, defect, settings.rates.alone(defect))
-        sets = {"dirty": case.raw.uncurated(), "curated": curated_rows(case.raw, case.curated)}
-        arms = by_version(sets, run_arms(plan_arms(lab, defect, sets, clean, settings.alone.trainings), lab))
-        found = compared({**arms, "clean": of_clean}, leaked_images(case.raw))
-        entries.append({"defect": defect, **found, "rows": row_counts(case, sets)})
-    return {"entries": entries}
 
 
 def row_counts(case: Case, sets: dict[str, TrainingSet]) -> dict[str, Any]:

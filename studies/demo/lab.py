@@ -52,10 +52,10 @@ class Lab:
 
     @property
     def sets(self) -> Path:
-        """Folder of the training sets; its name depends on the images and questions that they have."""
+        """Folder of the training sets; its name depends on the images and questions, and on the first rates."""
         settings = self.settings
-        chosen = [settings.images, settings.kinds, settings.data_seed, settings.rates.model_dump()]
-        return self.cache / f"sets-{digest_of(chosen)[:8]}"
+        rates = settings.comparisons[0].model_dump(include={"pictures", "answers"})
+        return self.cache / f"sets-{digest_of([settings.images, settings.kinds, settings.data_seed, rates])[:8]}"
 
     @property
     def exam(self) -> Path:
@@ -139,20 +139,6 @@ def _run_module(command: list[str], log: Path, threads: int | None, folder: Path
     if threads:
         import torch
 
-        torch.set_num_threads(threads)
-    sys.argv = command
-    runpy.run_module(command[0], run_name="__main__", alter_sys=True)
-
-
-def _run(command: list[str], log: Path, threads: int | None) -> None:
-    """``python -m`` of a command in this process, which is a fork with the libraries loaded."""
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    if threads:
-        import torch
-
-        os.environ["OMP_NUM_THREADS"] = str(threads)
         torch.set_num_threads(threads)
     sys.argv = command
     runpy.run_module(command[0], run_name="__main__", alter_sys=True)

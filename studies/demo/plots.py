@@ -29,36 +29,22 @@ def _grid(axis: Axes) -> None:
 
 
 def draw_main(main: dict[str, Any], path: Path) -> None:
-    """Accuracy of each training set with its interval; the arms of a seed are joined by a line."""
-    found = main["untouched"]["accuracy"]
-    figure, axis = plt.subplots(figsize=(5, 3.6))
-    for seeds in zip(*(found[version]["seeds"] for version in COLORS), strict=True):
-        axis.plot(range(len(COLORS)), [100 * one for one in seeds], "-", color="black", alpha=0.2, linewidth=1)
-    _bars(axis, found)
-    axis.set_xticks(range(len(COLORS)), list(COLORS))
-    axis.set(xlim=(-0.4, 2.4), ylabel="accuracy on test questions, %")
-    _grid(axis)
-    _saved(figure, path)
-
-
-def _bars(axis: Axes, found: dict[str, Any], at: float = 0.0, apart: float = 1.0) -> None:
-    """The three accuracies with their intervals, side by side from ``at``."""
-    for number, (version, color) in enumerate(COLORS.items()):
-        one = found[version]
-        height = 100 * one["accuracy"]
-        bounds = [[height - 100 * one["low"]], [100 * one["high"] - height]]
-        axis.errorbar(at + apart * number, height, bounds, fmt="o", color=color, capsize=4, markersize=6, label=version)
-
-
-def draw_alone(found: dict[str, Any], path: Path) -> None:
-    """Accuracy of the three training sets for each defect."""
-    figure, axis = plt.subplots(figsize=(8, 3.4))
-    for at, entry in enumerate(found["entries"]):
-        _bars(axis, entry["untouched"]["accuracy"], at - 0.2, 0.2)
-    axis.set_xticks(range(len(found["entries"])), [one["defect"].replace("_", "\n") for one in found["entries"]])
-    axis.set_ylabel("accuracy, %")
-    axis.legend(*(part[:3] for part in axis.get_legend_handles_labels()), fontsize="small")
-    _grid(axis)
+    """A panel per comparison: accuracy of each set with its interval; the arms of a seed are joined by a line."""
+    compared = main["comparisons"]
+    figure, axes = plt.subplots(1, len(compared), figsize=(3.6 * len(compared), 3.6), sharey=True, squeeze=False)
+    for axis, one in zip(axes[0], compared, strict=True):
+        found, rates = one["untouched"]["accuracy"], one["rates"]
+        for seeds in zip(*(found[version]["seeds"] for version in COLORS), strict=True):
+            axis.plot(range(len(COLORS)), [100 * seed for seed in seeds], "-", color="black", alpha=0.2, linewidth=1)
+        for at, (version, color) in enumerate(COLORS.items()):
+            height = 100 * found[version]["accuracy"]
+            bounds = [[height - 100 * found[version]["low"]], [100 * found[version]["high"] - height]]
+            axis.errorbar(at, height, bounds, fmt="o", color=color, capsize=6, markersize=8)
+        axis.set_xticks(range(len(COLORS)), list(COLORS))
+        axis.set(xlim=(-0.4, 2.4))
+        axis.set_title(f"{rates['pictures']:.0%} of pictures, {rates['answers']:.0%} of answers", fontsize=9)
+        _grid(axis)
+    axes[0][0].set_ylabel("accuracy on test questions, %")
     _saved(figure, path)
 
 

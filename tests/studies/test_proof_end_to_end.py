@@ -19,8 +19,11 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "images": 60, "rule_images": 60, "kinds": ["color", "shape"], "questions": 60,
-    "rates": {"pictures": 0.1, "answers": 0.2}, "trainings": 2, "ideal": 1,
-    "training": {"steps": 2, "batch_size": 4}, "alone": {"defects": ["leaked"], "trainings": 1},
+    "training": {"steps": 2, "batch_size": 4},
+    "comparisons": [
+        {"pictures": 0.1, "answers": 0.2, "trainings": 2},
+        {"pictures": 0.1, "answers": 0.3, "trainings": 1},
+    ],
 }  # fmt: skip
 
 
@@ -59,20 +62,19 @@ def sets_of(project):
 
 def test_every_part_leaves_its_results(proof):
     report = read_parts(proof / "results", PARTS)
-    assert report.keys() == {"rules", "main", "alone"}
-    accuracies = report["main"]["untouched"]["accuracy"]
-    assert all(0 <= one["accuracy"] <= 1 and one["low"] <= one["high"] for one in accuracies.values())
-    assert all(len(one["seeds"]) == 2 for one in accuracies.values())
-    assert report["main"]["ideal"]["accuracy"].keys() == {"dirty", "curated", "clean", "ideal"}
-    assert [one["defect"] for one in report["alone"]["entries"]] == ["leaked"]
-    for name in ("main.png", "rules.png", "alone.png"):
+    assert report.keys() == {"rules", "main"}
+    for compared, seeds in zip(report["main"]["comparisons"], (2, 1), strict=True):
+        accuracies = compared["untouched"]["accuracy"]
+        assert all(0 <= one["accuracy"] <= 1 and one["low"] <= one["high"] for one in accuracies.values())
+        assert all(len(one["seeds"]) == seeds for one in accuracies.values())
+    for name in ("main.png", "rules.png"):
         assert (proof / "results" / name).read_bytes().startswith(b"\x89PNG")
     rows = list(csv.reader((proof / "results/main.csv").open()))
-    assert len(rows) == 4 and all(len(row) == len(rows[0]) for row in rows)
+    assert len(rows) == 3 and all(len(row) == len(rows[0]) for row in rows)
 
 
 def test_each_set_is_what_it_says(proof):
-    sets = next(path.parent for path in proof.glob("data/cache/proof/sets-*/exam") if (path.parent / "leaked").is_dir())
+    sets = next(path.parent for path in proof.glob("data/cache/proof/sets-*/exam"))
     decisions = pq.read_table(sets / "all/curated/decisions.parquet").to_pandas()
     truth = pq.read_table(sets / "all/raw/truth.parquet").to_pandas()
     kept = set(decisions.sample_id[decisions.decision != "drop"])
@@ -108,7 +110,7 @@ def texts(project):
 
 def test_a_second_run_trains_nothing_and_says_the_same(proof):
     before = texts(proof)
-    done = prove(proof, "--part", "main", "--part", "alone")
+    done = prove(proof, "--part", "main")
     assert done.returncode == 0 and not any(f"{stage} run" in done.stdout for stage in ("curate", "evalsuite"))
     assert "finetune train" not in done.stdout
     assert texts(proof) == before

@@ -18,8 +18,8 @@ from winnow.errors import UserError
 
 SETTINGS = StudySettings.model_validate(
     {
-        "training": {"steps": 1, "batch_size": 1}, "trainings": 1, "questions": 40, "kinds": ["color", "shape"],
-        "rates": {"pictures": 0.1, "answers": 0.2},
+        "training": {"steps": 1, "batch_size": 1}, "questions": 40, "kinds": ["color", "shape"],
+        "comparisons": [{"pictures": 0.1, "answers": 0.2, "trainings": 1}],
     }
 )  # fmt: skip
 

@@ -5,21 +5,20 @@ from pathlib import Path
 import pytest
 import yaml
 
-from studies.demo.settings import BROKEN, DEFECTS, Rates, read_settings
+from studies.demo.settings import Comparison, read_settings
 from tests.loop import REPO
-from winnow.demo.defects import CORRUPT
+from winnow.demo.defects import CORRUPT, Shares
 from winnow.errors import UserError
 
-SETTINGS = {"trainings": 2, "rates": {"pictures": 0.1, "answers": 0.2}, "training": {"steps": 1, "batch_size": 2}}
-ALONE = {"defects": ["blurred"], "trainings": 2}
+AT = {"pictures": 0.1, "answers": 0.2, "trainings": 2}
+SETTINGS = {"comparisons": [AT], "training": {"steps": 1, "batch_size": 2}}
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"alone": {**ALONE, "defects": ["blured"]}}, "no defect is called 'blured'; choose from blurred"),
-        ({"alone": {**ALONE, "trainings": 3}}, "cannot have more trainings"),
-        ({"ideal": 3}, "cannot have more trainings"),
+        ({"comparisons": []}, "comparisons"),
+        ({"comparisons": [{**AT, "answers": 1.2}]}, "answers"),
         ({"kinds": ["colour"]}, "kinds"),
         ({"trainig": {}}, "did you mean training"),
     ],
@@ -36,13 +35,8 @@ def test_shipped_settings_are_valid(name: str):
     assert read_settings(REPO / f"studies/demo/settings/{name}.yaml").training.rows
 
 
-def test_one_defect_keeps_its_rate():
-    rates = Rates(pictures=0.1, answers=0.2)
-    together = rates.together().named()
-    assert together["leaked"] == together["blurred"] == 0.1 and together["wrong_answer"] == 0.2
-    assert sum(together[name] for name in CORRUPT) == pytest.approx(0.1)
-    for defect in DEFECTS:
-        alone = rates.alone(defect).named()
-        names = CORRUPT if defect == BROKEN else (defect,)
-        assert {name for name, share in alone.items() if share} == {*names}
-        assert all(alone[name] == together[name] for name in names)
+def test_every_defect_has_its_share():
+    shares = Comparison.model_validate(AT).shares().named()
+    assert shares.keys() == Shares().named().keys()
+    assert shares["leaked"] == shares["blurred"] == 0.1 and shares["wrong_answer"] == shares["contradictory"] == 0.2
+    assert sum(shares[name] for name in CORRUPT) == pytest.approx(0.1)
