@@ -27,6 +27,10 @@ def start(
         typer.Argument(metavar="MODEL", help="Folder of `finetune export`, `finetune merge` or `finetune train`."),
     ],
     engine: Annotated[str, typer.Option(help="vllm, lmdeploy or transformers.")],
+    own: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[-- OPTIONS]", help="After `--`: options of the engine, e.g. -- --enforce-eager."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="PORT", min=1, max=65535, help="Port to listen on.")] = 8000,
     allow_remote: Annotated[
@@ -52,7 +56,7 @@ def start(
     from serving.engines import Options
     from serving.start import start_engine
 
-    options = Options(host=host, port=port, python=python, max_length=max_length)
+    options = Options(host=host, port=port, python=python, max_length=max_length, own=tuple(own or ()))
     start_engine(model, engine, options, timeout=timeout, show=show, allow_remote=allow_remote)
 
 

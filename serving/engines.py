@@ -58,12 +58,14 @@ class Options:
     Attributes:
         python: interpreter of the environment that holds the engine; None: this one, or the engine on the PATH.
         max_length: tokens of a conversation; None: see ``length_of``.
+        own: options of the engine itself, as they stand.
     """
 
     host: str = "127.0.0.1"
     port: int = 8000
     python: Path | None = None
     max_length: int | None = None
+    own: tuple[str, ...] = ()
 
 
 def check_loadable(engine: Engine, model: Servable) -> None:
@@ -135,17 +137,29 @@ def launch(engine: Engine, model: Servable, options: Options) -> Launch:
     """The command that serves ``model``.
 
     Raises:
-        UserError: see ``check_loadable`` and ``length_of``.
+        UserError: see ``check_loadable`` and ``length_of``; or one of the engine's own options is set here.
     """
     check_loadable(engine, model)
     commands = {"vllm": _vllm, "lmdeploy": _lmdeploy, "transformers": _transformers}
     command, name, notes = commands[engine](model, options, length_of(model, options.max_length))
+    command += _own(options.own, command)
     shown = f"[{options.host}]" if ":" in options.host else options.host
     origin = f"http://{'127.0.0.1' if options.host == '0.0.0.0' else shown}:{options.port}"
     settings = read_input_settings(model.inputs)
     if (cap := cap_before(load_processor(str(model.inputs)), settings)) is not None:
         notes.append(f"clients have to send images of at most {cap:,} pixels: the engine cannot scale them so")
     return Launch(command, f"{origin}/v1", f"{origin}/health", name, notes)
+
+
+def _own(given: tuple[str, ...], command: Sequence[str]) -> tuple[str, ...]:
+    """The engine's own options, unless they would undo what makes it serve what was trained, or for whom."""
+    if given and not given[0].startswith("-"):
+        raise UserError(f"{given[0]}: give one MODEL, and options of the engine behind `--`, e.g. -- --enforce-eager")
+    for option in given:
+        name = option.partition("=")[0]
+        if name.startswith("-") and name in command:
+            raise UserError(f"{name}: `serve start` sets it itself; its own options are listed by `serve start --help`")
+    return given
 
 
 Command = tuple[list[str], str, list[str]]

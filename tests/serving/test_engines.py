@@ -63,6 +63,16 @@ def test_vllm(checkpoint: Path) -> None:
     assert other[:5] == ["/opt/vllm/bin/python", "-m", "vllm.entrypoints.openai.api_server", "--model", str(checkpoint)]
 
 
+def test_options_of_the_engine_itself_cannot_undo_what_is_set_here(checkpoint: Path) -> None:
+    made = launch("vllm", open_model(checkpoint), Options(own=("--enforce-eager", "--max-num-seqs", "4")))
+    assert made.command[-3:] == ["--enforce-eager", "--max-num-seqs", "4"]
+    for undone in (("--enforce-eager", "--host", "0.0.0.0"), ("--host=0.0.0.0",)):
+        with pytest.raises(UserError, match="--host: `serve start` sets it itself"):
+            launch("vllm", open_model(checkpoint), Options(own=undone))
+    with pytest.raises(UserError, match="second: give one MODEL"):
+        launch("vllm", open_model(checkpoint), Options(own=("second",)))
+
+
 def test_lmdeploy_listens_here_and_lets_no_web_page_ask(checkpoint: Path) -> None:
     given = values(launch("lmdeploy", open_model(checkpoint), Options(max_length=512)).command)
     assert given["--server-name"] == "127.0.0.1" and given["--allow-origins"] == "http://127.0.0.1:8000"
