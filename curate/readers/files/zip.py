@@ -21,6 +21,8 @@ class BoundedZip(zipfile.ZipFile):
         OSError: the file cannot be read.
     """
 
+    _file: _Listed | None = None
+
     def __init__(self, path: Path, most: int) -> None:
         self._file = _Listed(path, most)
         try:
@@ -33,7 +35,8 @@ class BoundedZip(zipfile.ZipFile):
     def close(self) -> None:
         """Close the file."""
         super().close()
-        self._file.close()
+        if self._file is not None:  # as it is if the file cannot be opened
+            self._file.close()
 
 
 class _Listed(io.BufferedReader):
