@@ -86,9 +86,9 @@ def points(found: Mapping[str, Any]) -> str:
 
 
 def percent(found: Mapping[str, Any], digits: int = 1) -> str:
-    """``68% (19% to 118%)`` of shares."""
+    """``68% (19 to 118)`` of shares."""
     if found["value"] is None:
         return "–"
     low, high = found["low"], found["high"]
-    bounds = "" if low is None else f" ({100 * low:.{digits}f}–{100 * high:.{digits}f})"
+    bounds = "" if low is None else f" ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
     return f"{100 * found['value']:.{digits}f}%{bounds}"

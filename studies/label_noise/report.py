@@ -23,14 +23,17 @@ _FORMS = {"all": "all", "open": "open", "yes_no": "yes or no", "choice": "choice
 
 def section(report: dict[str, Any]) -> str:
     """The Markdown text."""
-    return (
-        "\n\n".join([_setting(report), *(_level(name, one, report) for name, one in report["levels"].items())]) + "\n"
-    )
+    return "\n\n".join([_setting(report), *(_level(name, one, report) for name, one in _levels(report))]) + "\n"
+
+
+def _levels(report: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The most noise first, whatever the order in a file."""
+    return sorted(report["levels"].items(), key=lambda item: -item[1]["wrong_labels"])
 
 
 def _setting(report: dict[str, Any]) -> str:
     part, budget = report["part"], report["budget"]
-    rows = next(iter(report["levels"].values()))["rows"]
+    rows = report["levels"]["worst"]["rows"]
     return (
         f"{part['pictures']:,} training pictures, from number {part['first']:,} on, are asked about in three forms:"
         f" {rows:,} rows. The test asks in the same forms about {part['test_pictures']:,} test pictures. Every arm is"
@@ -61,7 +64,7 @@ def _level(name: str, one: dict[str, Any], report: dict[str, Any]) -> str:
             f"{of['auroc']:.3f}",
             *(_found(of[tool]) for tool in ("winnow", "cleanlab")),
         ]
-        for kind, of in one["found"].items()
+        for kind, of in ((kind, one["found"][kind]) for kind in _FORMS)
     ]
     order, reviewed = one["order"], one["reviewed"]
     against = [f"random rows {points(one['curated_minus_random'])}"]
@@ -91,7 +94,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     mpl.use("agg")
     from matplotlib import pyplot as plt
 
-    levels = report["levels"]
+    levels = dict(_levels(report))
     figure, axes = plt.subplots(1, len(levels), figsize=(4.6 * len(levels), 3.2), squeeze=False)
     for axis, (name, one) in zip(axes[0], levels.items(), strict=True):
         arms = [arm for arm in _ORDER if arm in one["arms"]]

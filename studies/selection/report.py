@@ -54,7 +54,7 @@ def section(report: dict[str, Any]) -> str:
                 " / ".join(f"{of[kind]:.0%}" for kind in KINDS),
                 f"{of['rarest']:.1%}",
             ]
-            for name, of in found.items()
+            for name, of in ((name, found[name]) for name in STRATEGIES)
         ]
         heading = ["chosen", "accuracy", "minus random, points", "pictures a row", "wrong answers", *_MORE]
         parts.append(f"### {budget} of the rows\n\n{table(heading, lines)}")

@@ -122,7 +122,7 @@ def test_seeds_widen_an_interval():
 
 def test_figures_as_text(tmp_path):
     found = {"value": 0.0271, "low": 0.004, "high": 0.0538}
-    assert points(found) == "+2.7 (+0.4 to +5.4)" and percent(found) == "2.7% (0.4–5.4)"
+    assert points(found) == "+2.7 (+0.4 to +5.4)" and percent(found) == "2.7% (0.4 to 5.4)"
     assert percent({"value": None, "low": None, "high": None}) == "–"
     page = tmp_path / "page.md"
     page.write_text("a\n<!-- x: written by `make proof STUDY=x` -->\nold\n<!-- /x -->\nb\n")
