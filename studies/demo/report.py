@@ -44,7 +44,6 @@ def headline(main: dict[str, Any]) -> str:
 def _main(main: dict[str, Any], out: str) -> str:
     settings, compared = main["settings"], main["comparisons"]
     training, dirty = settings["training"], compared[0]["untouched"]["accuracy"]["dirty"]
-    seeds = " and ".join(str(one["rates"]["trainings"]) for one in compared)
     mistakes = "\n".join(f"- {_rates(one)}: {_mistakes(one['rows'])}" for one in compared)
     return (
         f"**Sets** ({main['made_by']}). *Clean* has the {compared[0]['rows']['sets']['clean']:,} questions about"
@@ -53,9 +52,9 @@ def _main(main: dict[str, Any], out: str) -> str:
         " that are there a second time as a re-encoded or resized copy, of those that are broken files, and of the test"
         " images that are leaked. The rate of answers is the share of questions that are answered wrongly, and of"
         " those that a second row contradicts. *Curated* is what `curate run` with the demo's recipe keeps.\n\n"
-        f"**Training.** {training['steps']} steps of {training['batch_size']} rows, LoRA on the demo's model, {seeds}"
-        " seeds. The arms of a seed start from the same weights, see as many rows, none of them twice, and have the"
-        " rows that their sets share in the same batches.\n\n"
+        f"**Training.** {training['steps']} steps of {training['batch_size']} rows, LoRA on the demo's model."
+        " The arms of a seed start from the same weights, see as many rows, none of them twice, and have the rows that"
+        " their sets share in the same batches.\n\n"
         f"**Test.** {dirty['n']:,} questions about {dirty['images']:,} images, the same for all; none is about an image"
         " that was leaked.\n\n"
         f"{markdown(main_rows(main))}\n\n"
@@ -63,6 +62,20 @@ def _main(main: dict[str, Any], out: str) -> str:
         " like these, 94% to 97% of such intervals hold the true share (`tests/studies/test_proof_compare.py`).\n\n"
         f"![Accuracy of the arms]({out}/main.png)\n\n"
         f"What curation did wrong:\n\n{mistakes}"
+    )
+
+
+def _rates(compared: dict[str, Any]) -> str:
+    rates = compared["rates"]
+    return f"pictures {percent(rates['pictures'], 0)}, answers {percent(rates['answers'], 0)}"
+
+
+def _mistakes(rows: dict[str, Any]) -> str:
+    kept = ", ".join(f"{count} ({name.replace('_', ' ')})" for name, count in rows["kept"].items()) or "none"
+    lost = ", ".join(f"{count} by the rule {reason}" for reason, count in rows["lost"].items()) or "none"
+    return (
+        f"of {rows['sets']['dirty']:,} rows that can be read it kept {rows['sets']['curated']:,}, {kept} of them with a"
+        f" defect. Rows without a defect that it dropped, and of which no copy stayed: {lost}."
     )
 
 
