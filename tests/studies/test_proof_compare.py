@@ -75,7 +75,7 @@ def test_other_seeds_are_refused():
 
 
 def test_the_interval_of_the_share_covers_it(monkeypatch):
-    """Made-up arms of five seeds whose images, questions and seeds differ as in the study: 9 of 10 intervals hold it."""
+    """Made-up arms whose images, questions and seeds differ as in the study: 9 of 10 intervals hold it."""
     monkeypatch.setattr(arms, "REPLICATES", 300)
     means = {"dirty": 1.5, "curated": 3.0, "clean": 3.2}
 
