@@ -147,7 +147,7 @@ bench: $(VENV)/.installed-peers  ## measure speed against the named peers, in on
 STUDY ?= demo
 ARGS  ?=
 proof: $(VENV)/.installed-peers $(if $(filter demo,$(STUDY)),$(VLM)/manifest.json $(DEMO)/manifest.json)  ## does curation pay? STUDY=demo (default), label_noise, leak, receipts, copies, selection; ARGS: its options; resumable
-	$(PY) -m $(if $(filter copies,$(STUDY)),benchmarks copies,studies.$(STUDY)) $(if $(filter demo,$(STUDY)),--docs) $(ARGS)
+	$(PY) -m studies.$(STUDY) $(if $(filter demo,$(STUDY)),--docs) $(ARGS)
 
 families: $(VENV)/.installed-dev  ## take every architecture apart and train tiny models of the families; writes docs/results/families.md
 	$(PY) -m studies.families
