@@ -81,8 +81,9 @@ def evaluation(folder: Path) -> Iterator[Work]:
     command = python("-m", "evalsuite", "run", "recipe.yaml")
     try:
         yield Work(
-            make, lambda: command, _outputs, {"command": killed, "model server": server_dies}, is_whole=_is_whole
-        )
+            make, lambda: command, _outputs, {"command": killed, "model server": server_dies}, is_whole=_is_whole,
+            victim_is_gone="start the server, or correct `server.url`",
+        )  # fmt: skip
     finally:
         server.kill()
 

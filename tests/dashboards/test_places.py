@@ -15,7 +15,7 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Error, Page, Route, expect
 
 from tests.dashboards.browser import chromium, chromium_path, serving, settled
 from tests.dashboards.nginx import nginx_path, proxying
@@ -66,7 +66,13 @@ def _painted(page: Page, least: int = 1) -> None:
     expect(pictures.nth(least - 1)).to_be_attached()
     settled(page)
     for picture in pictures.all()[:least]:
-        picture.scroll_into_view_if_needed()
+        while True:
+            try:
+                picture.scroll_into_view_if_needed()
+                break
+            except Error as error:  # the page has drawn itself again and replaced the image
+                if "not attached" not in str(error):
+                    raise
         page.wait_for_function("image => image.naturalWidth > 0", arg=picture.element_handle())
 
 

@@ -123,7 +123,7 @@ def test_the_section_goes_between_its_marks(proof, tmp_path):
         update_page(read_parts(proof / "results", PARTS), proof / "results", page)
     written = page.read_text()
     assert written.startswith("before\n") and written.endswith("<!-- /proof -->\nafter\n")
-    assert "an earlier section" not in written and written.count("| trained on |") == 1
+    assert "an earlier section" not in written and written.count("| rates of defects |") == 1
     plots = re.findall(r"!\[.*?\]\((.*?)\)", written)
     assert plots and all((tmp_path / plot).is_file() for plot in plots)
 

@@ -204,8 +204,12 @@ def test_a_zip_that_states_a_list_of_gigabytes_is_refused(tmp_path):
         BoundedZip(path, 5)
 
 
+# Python writes no name that begins with a zero.
+NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=8)
+
+
 @given(
-    members=st.dictionaries(st.text(min_size=1, max_size=8), st.binary(max_size=9), max_size=8),
+    members=st.dictionaries(NAMES, st.binary(max_size=9), max_size=8),
     edits=st.lists(st.tuples(st.integers(1, 400), st.binary(min_size=1, max_size=9)), max_size=3),
 )
 @settings(max_examples=100, deadline=None)
