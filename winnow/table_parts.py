@@ -119,12 +119,9 @@ class Parts:
         Args:
             numbers: only these parts, at least one.
         """
-        files, starts = self.files(), self.starts()
-        if numbers is not None:
-            files, starts = [files[number] for number in numbers], [starts[number] for number in numbers]
-        position = f"({starts}::BIGINT[])[file_index::BIGINT + 1] + file_row_number AS {POSITION}"
-        columns = f"SELECT {position}, * EXCLUDE (file_row_number)"
-        return f"({columns} FROM read_parquet({sql_files(files)}, file_row_number = true))"
+        files, first = self._files_and_first(self.starts(), numbers)
+        columns = f"SELECT {first} + file_row_number AS {POSITION}, * EXCLUDE (file_row_number)"
+        return f"({columns} FROM read_parquet({files}, file_row_number = true))"
 
     def sql_beside(self, others: Parts, numbers: Sequence[int] | None = None) -> str:
         """SQL that reads rows which say something about rows of another table, of which each part has one beside it:
@@ -133,11 +130,15 @@ class Parts:
         Args:
             numbers: only these parts, at least one.
         """
-        files, starts = self.files(), others.starts()
+        files, first = self._files_and_first(others.starts(), numbers)
+        return f"SELECT {first} + row AS {POSITION}, * EXCLUDE (row) FROM read_parquet({files})"
+
+    def _files_and_first(self, starts: Sequence[int], numbers: Sequence[int] | None) -> tuple[str, str]:
+        """SQL of some files, and of the position of the first row of each."""
+        files = self.files()
         if numbers is not None:
             files, starts = [files[number] for number in numbers], [starts[number] for number in numbers]
-        position = f"({starts}::BIGINT[])[file_index::BIGINT + 1] + row AS {POSITION}"
-        return f"SELECT {position}, * EXCLUDE (row) FROM read_parquet({sql_files(files)})"
+        return sql_files(files), f"({[*starts]}::BIGINT[])[file_index::BIGINT + 1]"
 
     def missing(self, names: Iterable[str]) -> list[str]:
         """The parts that are not there, each once; one of another size than when it was listed is made again.
