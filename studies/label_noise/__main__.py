@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from studies.label_noise.settings import RULES
 from studies.paired import accuracy, difference, won_back
 from studies.sections import put
 from winnow import console
+from winnow.errors import UserError
 from winnow.files import write_json, write_text
 
 HERE = Path("studies/label_noise/results")
@@ -41,6 +44,10 @@ def main(
 
     Every training is kept: after an interruption the same command goes on.
     """
+    if importlib.util.find_spec("cleanlab") is None:
+        if docs:
+            raise UserError(f"{PAGE} compares with cleanlab: pip install cleanlab, or leave out --docs")
+        print("cleanlab is not installed: its arm is left out (pip install cleanlab)", file=sys.stderr)
     pictures = read_cifar(data)
     part = TUNING if tuning else REPORT
     sets = make_sets(pictures, part, cache / part.name, RULES)
