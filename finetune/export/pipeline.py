@@ -121,11 +121,11 @@ def hint(record: ExportRecord) -> str:
         return "the library prepares inputs otherwise; see its processor_config.json and versions in export.json"
     if record.method == "rtn":
         return "try --to gptq, which is calibrated"
+    smaller = "--group-size 32, " if record.group_size != 32 else ""
     if record.method in ("gptq", "awq"):
-        smaller = "--group-size 32, " if record.group_size != 32 else ""
         return f"try {smaller}more rows with --calibration {4 * record.calibration.rows}, or --to int8"
     if record.method == "openvino-int4":
-        return "try --group-size 32, or --to openvino-int8"
+        return f"try {smaller}--to openvino-int8, or --to gptq, which is calibrated"
     return "try --to merged, which rounds nothing"
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from evalsuite.backends import Reply
 from finetune.export.engines import engines
+from finetune.export.pipeline import hint
 from finetune.export.questions import accuracy_sentences, draw_questions, judge
-from finetune.export.record import Accuracy, TaskAccuracy
+from finetune.export.record import Accuracy, Agreement, Calibration, ExportRecord, TaskAccuracy
 from finetune.selftest.toy import build_processor
 from winnow.inputs import InputSettings
 
@@ -69,3 +70,18 @@ def test_engines_are_told_by_their_rules():
     assert not engines("merged", ["NobodysModel"], None, None, "x")["vllm"].accepts
     openvino = engines("openvino-int4", llava, None, 32, "openvino 2026.4.1")
     assert openvino["openvino"].basis == "run" and not any(openvino[name].accepts for name in ("vllm", "lmdeploy"))
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq", "openvino-int4"])
+def test_smaller_groups_are_proposed_only_to_larger_ones(method):
+    of_groups = {
+        size: hint(
+            ExportRecord.model_construct(
+                method=method, group_size=size, agreement=Agreement.model_construct(prompt_tokens=1.0),
+                calibration=Calibration.model_construct(rows=64),
+            )
+        )
+        for size in (32, 128)
+    }  # fmt: skip
+    assert "--group-size" not in of_groups[32] and "--group-size 32" in of_groups[128]
+    assert "--to " in of_groups[32]
