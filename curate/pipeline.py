@@ -430,9 +430,9 @@ class Curation:
         curated, *_ = self._sets()
         root = self._root(curated)
         splits = tuple(recipe.splits.shares) if recipe.splits else ()
-        outputs: list[Path] = []
-        stages.run("write", lambda: outputs.extend(write_results(workspace, splits)))
-        outputs += write_contamination_report(workspace)
+        results: dict[Path, str] = {}
+        stages.run("write", lambda: results.update(write_results(workspace, splits)))
+        outputs = [*results, *write_contamination_report(workspace)]
         summary = summarise(workspace, recipe.seed)
         counts = count_rows(workspace, summary, self.rules, facts_of(stages))
         asked = {"duplicates": recipe.duplicates, "contamination": recipe.contamination}
@@ -460,6 +460,7 @@ class Curation:
                 *workspace.image_parts(),
                 *workspace.model_parts(),
             ],
+            known=results,
             counts=counts,
             seconds=stages.seconds,
             seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},

@@ -62,6 +62,11 @@ class Digests:
             self._digests += found
         return found.hex()
 
+    def known(self, path: str | Path) -> str | None:
+        """Hex sha256 of a file that is as it was when the table was made; None for any other."""
+        number = self._index.get(_key(path, os.stat(path)))  # noqa: PTH116
+        return None if number is None else self._known[32 * number : 32 * number + 32].hex()
+
     def _read(self, path: str | Path) -> tuple[int, bytes]:
         """Key and digest of a file; the key is 0 if it may have changed without a trace."""
         now = time.time_ns()

@@ -39,6 +39,7 @@ def write_manifest(
     seconds: Mapping[str, float],
     seeds: Mapping[str, int],
     extra: Mapping[str, Any] | None = None,
+    known: Mapping[Path, str] | None = None,
 ) -> None:
     """Atomically write ``folder/manifest.json``; call it after every output is in place.
 
@@ -49,10 +50,11 @@ def write_manifest(
         outputs: files below ``folder``; their sha256 and size are recorded.
         counts, seconds, seeds: rows per class, wall time per step, every seed used.
         extra: further keys of this stage.
+        known: sha256 of outputs that need not be read for it.
     """
-    written = sorted(outputs)
+    written, known = sorted(outputs), known or {}
     with ThreadPoolExecutor() as threads:
-        digests = list(threads.map(sha256_file, written))
+        digests = list(threads.map(lambda path: known.get(path) or sha256_file(path), written))
     write_json(
         folder / MANIFEST,
         {

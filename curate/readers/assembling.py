@@ -9,6 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
 from curate.readers import OpenedSource
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.placing import Place, place_rows
@@ -17,7 +23,7 @@ from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
 from winnow.table_parts import Item, Parts, Runner, part_name
-from winnow.tables import database, sql_files
+from winnow.tables import database, literal, query_batches, sql_files, write_parquet
 
 _REPEATS = """
     WITH ids AS (
@@ -28,16 +34,14 @@ _REPEATS = """
     FROM ids SEMI JOIN (SELECT sample_id FROM ids GROUP BY sample_id HAVING count(*) > 1) USING (sample_id)
     QUALIFY before > 0
 """
-# The first row, in order, whose id was there before; by digests first, of which nearly all are unique.
+# The first row, in order, whose id was there before, among those with an id of these digests.
 _TWICE = """
-    WITH ids AS (SELECT sample_id, position FROM {rows})
     SELECT sample_id, first, position FROM (
         SELECT sample_id, position, min(position) OVER (PARTITION BY sample_id) AS first
-        FROM ids WHERE hash(sample_id) IN (
-            SELECT digest FROM (SELECT hash(sample_id) AS digest FROM ids) GROUP BY digest HAVING count(*) > 1
-        )
+        FROM {rows} SEMI JOIN suspected ON hash(sample_id) = digest
     ) WHERE position > first ORDER BY position LIMIT 1
 """
+_DIGESTS = pa.schema([("digest", pa.uint64())])
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,17 @@ def _other_ids(unit: Unit, place: Place) -> dict[int, str]:
     return {number: f"{own}{added[number]}" for number, own in noted.items() if number in added}
 
 
-def check_ids(read: Sequence[ReadSource], rows: Parts) -> None:
-    """Raise UserError if two rows have the same id; both are named by position."""
+def check_ids(read: Sequence[ReadSource], rows: Parts, digests: Parts) -> None:
+    """Raise UserError if two rows have the same id; both are named by position.
+
+    Args:
+        digests: of the ids of each part of the rows; brought up to date.
+    """
     with database(rows.folder) as connection:
-        found = connection.execute(_TWICE.format(rows=rows.sql())).fetchone()
+        ordered = np.sort(_id_digests(connection, rows, digests))
+        twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+        connection.register("suspected", pa.table({"digest": twice}))
+        found = connection.execute(_TWICE.format(rows=rows.sql())).fetchone() if len(twice) else None
     if found is None:
         return
     sample_id, first, position = found
@@ -148,6 +159,17 @@ def check_ids(read: Sequence[ReadSource], rows: Parts) -> None:
         f"{location}: id {sample_id!r} occurs twice: rows {first} and {position} (from 0, over all sources); give the"
         " source another `source` or `split`, or set `ids: position` (--ids)"
     )
+
+
+def _id_digests(connection: duckdb.DuckDBPyConnection, rows: Parts, digests: Parts) -> NDArray[np.uint64]:
+    """64 bits of the id of each row."""
+    files = {part_name(["id digests", duckdb.__version__, name]): rows.folder / name for name in rows.names()}
+    for name in digests.missing(files):
+        query = f"SELECT hash(sample_id) AS digest FROM read_parquet({literal(str(files[name]))})"
+        write_parquet(digests.folder / name, query_batches(connection, query), _DIGESTS)
+    digests.finish([*files])
+    found = [pq.ParquetFile(path).read()["digest"].to_numpy() for path in digests.files()]
+    return np.concatenate([np.empty(0, np.uint64), *found])
 
 
 def _link(source: Path, target: Path) -> None:

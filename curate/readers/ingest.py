@@ -40,6 +40,7 @@ from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import RemoteSettings, SourceSettings
 from curate.workspace import Workspace
+from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.progress import Bar
@@ -137,7 +138,7 @@ def write_rows(
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
     folders = first_folders(sources, asked.store, asked.fetcher)
-    known = KnownRanges(asked.folder.with_name("ranges.json"))
+    known = KnownRanges(asked.folder.with_name("ranges.json"), Digests(asked.folder.with_name("digests.parquet")))
     files = [_files(settings, source, asked, known) if digests is not None else None for settings, source in sources]
     known.save()
     with Bar(label, None) as bar:
@@ -154,7 +155,7 @@ def write_rows(
             else:
                 break
     facts = assemble(read, rows, asked.folder, asked.runner)
-    check_ids(read, rows)
+    check_ids(read, rows, Parts(asked.folder.with_name("row_ids")))
     _remove_others(asked.folder, read)
     root = root.relative_to(Path.cwd()) if root.is_relative_to(Path.cwd()) and not url_of(root) else root
     return root, facts

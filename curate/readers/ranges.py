@@ -11,7 +11,7 @@ import io
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from curate.readers.base import Reading
 from curate.readers.files.arrow import PARQUET, parquet_rows
 from curate.readers.files.json import FileRows, RawRow
+from winnow.digests import Digests
 from winnow.files import read_json, write_json
 from winnow.records import MAX_LINE, BadRow, parse_json
 
@@ -62,12 +63,18 @@ def ranges_of(reading: Reading, known: Sequence[Range] = ()) -> list[Range] | No
     Args:
         known: those that it had when it was cut before, which are looked at again but not cut.
     """
-    rows = reading.rows
-    if reading.file is None or not isinstance(rows, FileRows) or not rows.copyable:
+    lines = _are_lines(reading)
+    if reading.file is None or lines is None:
         return None
-    if rows.lines:
-        return _cut_lines(reading.file, known)
+    if lines:
+        return _cut_lines(reading.file, [part for part in known if not part.groups])
     return _cut_groups(reading.file) if _is_parquet(reading.file) else None
+
+
+def _are_lines(reading: Reading) -> bool | None:
+    """Whether a reading's file holds a row a line; None if it has to be read as a whole."""
+    rows = reading.rows
+    return rows.lines if isinstance(rows, FileRows) and rows.copyable else None
 
 
 def _is_parquet(path: Path) -> bool:
@@ -231,11 +238,15 @@ def _parsed(line: bytes) -> Any:
 
 
 class KnownRanges:
-    """The ranges that files were cut into by an earlier run, by path; ``save`` keeps those of this one."""
+    """The ranges that files were cut into by an earlier run, by path; ``save`` keeps those of this one.
 
-    def __init__(self, state: Path) -> None:
+    A file with the digest that it had then is not read for it.
+    """
+
+    def __init__(self, state: Path, digests: Digests) -> None:
         self._state, self._limits = state, [_VERSION, LEAST_ROWS, MOST_ROWS, _MOST_BYTES, MAX_LINE]
-        self._cut: dict[str, list[list[Any]]] = {}
+        self._digests = digests
+        self._cut: dict[str, list[Any]] = {}
         try:
             noted = read_json(state)
             self._known = noted["files"] if noted["limits"] == self._limits else {}
@@ -244,17 +255,27 @@ class KnownRanges:
 
     def of(self, reading: Reading) -> list[Range] | None:
         """``ranges_of`` a reading."""
-        name = str(reading.file)
+        if reading.file is None:
+            return None
+        name, digest = str(reading.file), self._digests.known(reading.file)
+        noted, known = self._noted(name)
+        cut = _are_lines(reading) is not None
+        found = known if cut and known and digest and digest == noted else ranges_of(reading, known)
+        if found:
+            self._cut[name] = [digest, [[*astuple(part)] for part in found]]
+        return found
+
+    def _noted(self, name: str) -> tuple[str | None, list[Range]]:
+        """The digest of a file when it was cut, if it was known, and its ranges."""
         try:
-            known = [
-                Range(int(start), int(end), int(lines), str(digest)) for start, end, lines, digest in self._known[name]
+            digest, parts = self._known[name]
+            found = [
+                Range(int(start), int(end), int(lines), str(each), tuple(map(int, groups)))
+                for start, end, lines, each, groups in parts
             ]
         except (ValueError, TypeError, KeyError):
-            known = []
-        found = ranges_of(reading, known)
-        if found and not found[0].groups:
-            self._cut[name] = [[part.start, part.end, part.lines, part.digest] for part in found]
-        return found
+            return None, []
+        return digest, found
 
     def save(self) -> None:
         """Write the state file."""

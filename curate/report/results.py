@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curate.duplicates.contamination import CONTAMINATION
 from curate.kinds import KINDS
@@ -29,8 +30,9 @@ from curate.rules.checked import CheckedRule
 from curate.rules.decisions import part_digests
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow.block_files import TableFile, open_block_files
-from winnow.files import digest_of, write_json
+from winnow.block_files import Bytes, TableFile, open_block_files
+from winnow.files import digest_of, sha256_bytes, write_json
+from winnow.hash_index import digest64
 from winnow.parquet_footer import RowGroup, group_digests
 from winnow.tables import ROWS_A_GROUP, database, literal, parquet, query_batches, write_parquet
 
@@ -39,8 +41,9 @@ _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
     "question_type",
 ]  # fmt: skip
+_ABOUT = ["images", "question", "answer"]  # what a line of the ledger says of a row
 _LINES_AT_ONCE = 2048
-_VERSION = 2  # raise it when the same rows and decisions give other files
+_VERSION = 3  # raise it when the same rows and decisions give other files
 _DECIDED = ("decision", "reason", "duplicate_kind", "contaminated_kind")
 
 
@@ -60,7 +63,7 @@ _LEDGER = """
 """
 
 
-def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path]:
+def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> dict[Path, str]:
     """Write ``samples.jsonl`` (kept and flagged rows), ``samples.parquet`` (all rows) and ``ledger.jsonl``.
 
     All in input order: the table in blocks, lines by the parts of the rows. What has not changed since an earlier run
@@ -68,6 +71,9 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
 
     Args:
         splits: write ``samples-<split>.jsonl`` for each, as ``workspace.splits`` has assigned the rows.
+
+    Returns:
+        The files with their sha256.
 
     Raises:
         UserError: a file cannot be written.
@@ -84,18 +90,26 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
         (table,), texts = stack.enter_context(
             open_block_files(workspace.work / "results.json", {workspace.samples_table: schema}, lines)
         )
-        read, keys = _Reader(workspace), _block_keys(workspace, schema)
+        *of_kept, of_marked = texts
+        read, decided = _Reader(workspace), _Decided(workspace)
+        keys = _block_keys(workspace, schema, decided)
         total, block = workspace.corrected.row_count(), 0
         encoded: list[tuple[str, Future[RowGroup] | RowGroup]] = []
         places = zip(workspace.corrected.starts(), workspace.corrected.counts(), strict=True)
-        for number, ((start, count), key) in enumerate(zip(places, _line_keys(workspace, splits), strict=True)):
-            made = [found for file in texts if (found := file.kept(key)) is not None]
-            if len(made) < len(texts):
-                part = read.part(number) if count else None
-                kept = [_as_lines(part.records(split)) if part else b"" for split in (None, *splits)]
-                made = [*kept, _as_lines(part.ledger_lines(connection)) if part else b""]
-            for file, each in zip(texts, made, strict=True):
-                file.add(key, each)
+        for number, ((start, count), (kept_key, marked_key)) in enumerate(
+            zip(places, _line_keys(workspace, splits, decided), strict=True)
+        ):
+            made = [found for file in of_kept if (found := file.kept(kept_key)) is not None]
+            part = read.part(number) if count and len(made) < len(of_kept) else None
+            if len(made) < len(of_kept):
+                made = [_as_lines(part.records(split)) if part else b"" for split in (None, *splits)]
+            for file, each in zip(of_kept, made, strict=True):
+                file.add(kept_key, each)
+            marked = of_marked.kept(marked_key)
+            if marked is None:
+                about = part or (read.about(number) if count else None)
+                marked = _as_lines(about.ledger_lines(connection)) if about else b""
+            of_marked.add(marked_key, marked)
             _add(table, encoded)
             # The blocks that end here: the parts that they consist of are in memory. A thread encodes them meanwhile.
             while block < len(keys) and min((block + 1) * ROWS_A_GROUP, total) <= start + count:
@@ -107,7 +121,8 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> list[Path
                     encoded.append((keys[block], group))
                 block += 1
         _add(table, encoded)
-    return [workspace.samples_table, *lines]
+    written = dict(zip(lines, texts, strict=True))
+    return {workspace.samples_table: table.sha256(), **{path: file.sha256() for path, file in written.items()}}
 
 
 def _add(table: TableFile, groups: list[tuple[str, Future[RowGroup] | RowGroup]]) -> None:
@@ -117,26 +132,56 @@ def _add(table: TableFile, groups: list[tuple[str, Future[RowGroup] | RowGroup]]
     groups.clear()
 
 
-def _block_keys(workspace: Workspace, schema: pa.Schema) -> list[str]:
+class _Decided:
+    """What the results hold of each decision, as numbers: 64 bits of each value, 0 for none."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        table = pq.read_table(workspace.decisions, columns=list(_DECIDED), read_dictionary=list(_DECIDED))
+        self._values = np.stack([_as_numbers(table[name]) for name in _DECIDED], axis=1)
+        self._dropped = self._values[:, 0] == digest64("drop")
+
+    def digest(self, start: int, end: int) -> str:
+        """Of the decisions about the rows at some positions."""
+        return sha256_bytes(self._values[start:end].tobytes())
+
+    def dropped(self, start: int, end: int) -> str:
+        """Digest of which of the rows at some positions are dropped."""
+        return sha256_bytes(np.packbits(self._dropped[start:end]).tobytes())
+
+
+def _as_numbers(column: pa.ChunkedArray) -> NDArray[np.uint64]:
+    found = [np.empty(0, np.uint64)]
+    for chunk in column.chunks:
+        numbers = np.array([0, *map(digest64, chunk.dictionary.to_pylist())], np.uint64)
+        found.append(numbers[1 + chunk.indices.fill_null(-1).to_numpy()])
+    return np.concatenate(found)
+
+
+def _block_keys(workspace: Workspace, schema: pa.Schema, decided: _Decided) -> list[str]:
     """For each block of the table a digest of everything that it is made from."""
     made_by = [_VERSION, pa.__version__, str(schema)]
-    pieces, decided = pieces_of_blocks(workspace.corrected), group_digests(workspace.decisions)
-    assigned = group_digests(workspace.splits) if workspace.splits.is_file() else [""] * len(decided)
-    blocks = enumerate(zip(pieces, decided, assigned, strict=True))
-    return [digest_of([made_by, number, *block]) for number, block in blocks]
+    pieces = pieces_of_blocks(workspace.corrected)
+    assigned = group_digests(workspace.splits) if workspace.splits.is_file() else [""] * len(pieces)
+    return [
+        digest_of([made_by, number, block, decided.digest(number * ROWS_A_GROUP, (number + 1) * ROWS_A_GROUP), split])
+        for number, (block, split) in enumerate(zip(pieces, assigned, strict=True))
+    ]
 
 
-def _line_keys(workspace: Workspace, splits: Sequence[str]) -> list[str]:
-    """For each part of the rows a digest of everything that its lines are made from, wherever it is in the set."""
+def _line_keys(workspace: Workspace, splits: Sequence[str], decided: _Decided) -> list[tuple[str, str]]:
+    """For each part of the rows digests of everything that its lines are made from, wherever it is in the set: those of
+    kept rows, and those of the ledger.
+    """
     made_by = [_VERSION, pa.__version__, list(splits)]
     corrected = workspace.corrected
     assigned = Rows(workspace.splits, [ASSIGNED_SPLIT]) if splits else None
     found = []
-    for name, start, count, decided in zip(
+    for name, start, count, decisions in zip(
         corrected.names(), corrected.starts(), corrected.counts(), part_digests(workspace), strict=True
     ):
         rows = pa.Table.from_batches([assigned.between(start, start + count)]) if assigned and count else None
-        found.append(digest_of([made_by, name, decided, rows is not None and digest_of_rows(rows)]))
+        said = [decided.dropped(start, start + count), rows is not None and digest_of_rows(rows)]
+        found.append((digest_of([made_by, name, "kept", said]), digest_of([made_by, name, "marked", decisions])))
     return found
 
 
@@ -145,12 +190,17 @@ class _Reader:
 
     def __init__(self, workspace: Workspace) -> None:
         self._rows = BlockReader(workspace.corrected, [*_COLUMNS, "content_hash", "record"])
+        self._about = BlockReader(workspace.corrected, ["position", *_ABOUT])
         self._decisions = Rows(workspace.decisions)
         self._splits = Rows(workspace.splits, [ASSIGNED_SPLIT]) if workspace.splits.is_file() else None
 
     def part(self, number: int) -> _Block:
         """A part of the corrected rows."""
         return self._beside(self._rows.part(number))
+
+    def about(self, number: int) -> _Block:
+        """A part, without what the ledger does not say."""
+        return self._beside(self._about.part(number))
 
     def block(self, number: int) -> _Block:
         """A block of the table."""
@@ -165,7 +215,7 @@ class _Reader:
         return _Block(rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits))
 
 
-def _as_lines(lines: pa.StringArray) -> bytes:
+def _as_lines(lines: pa.StringArray) -> Bytes:
     found = []
     for start in range(0, len(lines), _LINES_AT_ONCE):
         ended = pc.binary_join_element_wise(lines.slice(start, _LINES_AT_ONCE), "", "\n")
@@ -208,7 +258,7 @@ class _Block:
         """Of the rows that are dropped or flagged."""
         marked = pc.not_equal(self.decisions.column("decision"), "keep")
         connection.register("decided", self.decisions.filter(marked))
-        connection.register("about", self.rows.select(["images", "question", "answer"]).filter(marked))
+        connection.register("about", self.rows.select(_ABOUT).filter(marked))
         return connection.sql(_LEDGER).to_arrow_table()["line"].combine_chunks()
 
 
