@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
 import resource
 import subprocess
@@ -33,7 +34,9 @@ import json, resource, sys
 from curate import pipeline
 from curate.recipe import CurateRecipe
 from winnow import run
+from winnow.tables import look_for_no_pandas
 
+look_for_no_pandas()  # as the command does
 cpu = {}
 plain = run.Stages.run
 def busy():
@@ -102,7 +105,10 @@ def run_once(folder: Path, out: str) -> Ran:
     before, began = _cpu(), time.perf_counter()
     said = folder / "ran.json"
     command = [sys.executable, "-c", _RUN, json.dumps(recipe), str(said)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Bytecode is kept, as where Winnow is installed, whatever the environment of this process says.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         sys.exit(done.stderr)
     return Ran(_cpu() - before, time.perf_counter() - began, *json.loads(said.read_text()))

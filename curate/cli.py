@@ -144,7 +144,9 @@ def run(
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
+    from winnow.tables import look_for_no_pandas
 
+    look_for_no_pandas()
     source = _source(
         target, columns, layout=as_name, image_root=image_root, split=split, annotations=annotations, ocr=ocr, ids=ids,
         caption_prompt=caption_prompt, answer_base=answer_base, follow_links=follow_links, streaming=streaming,
@@ -231,7 +233,9 @@ def decide(
     """
     from curate.pipeline import decide_again
     from curate.recipe import read_recipe
+    from winnow.tables import look_for_no_pandas
 
+    look_for_no_pandas()
     outcome = decide_again(read_recipe(recipe), str(recipe), into)
     _show_outcome(outcome, recipe)
 

@@ -84,7 +84,8 @@ class Comparison:
             workspace.comparable_rows.unlink(missing_ok=True)
             workspace.edited_links.unlink(missing_ok=True)
             workspace.kept.unlink(missing_ok=True)
-            shutil.rmtree(workspace.duplicate_rows.folder, ignore_errors=True)
+            for table in (workspace.duplicate_rows, workspace.row_hashes):
+                shutil.rmtree(table.folder, ignore_errors=True)
             return
         self.stages.run_if_stale(
             "duplicates",

@@ -9,12 +9,13 @@ from __future__ import annotations
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.workspace import Workspace
-from winnow.table_parts import Parts, PartTask
-from winnow.tables import literal, query_batches, write_parquet
+from winnow.table_parts import Parts, PartTask, part_name
+from winnow.tables import literal, query_batches, write_numbers, write_parquet
 
 _VERSION = 1  # raise it when the same rows make other numbers
 _IDS = [(f"{name}_{half}", pa.uint64()) for name in ("id", "said", "answer") for half in ("high", "low")]
@@ -57,6 +58,25 @@ def write_row_keys(connection: duckdb.DuckDBPyConnection, workspace: Workspace) 
         write_parquet(keys.folder / name, map(_halved, query_batches(connection, query)), ROW_KEYS)
     keys.finish([task.name for task in tasks])
     return keys
+
+
+def shown_keys(workspace: Workspace) -> list[list[NDArray[np.uint64]]]:
+    """For each part of the row keys its distinct images and paths, ascending; kept from one run to the next.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    keys, parts = workspace.row_keys, workspace.shown_keys
+    files = {part_name(["shown", _VERSION, name]): keys.folder / name for name in keys.names()}
+    for name in parts.missing(files):
+        rows = pq.ParquetFile(files[name]).read(["images", "paths"])
+        images, paths = (np.unique(column.combine_chunks().flatten().to_numpy()) for column in rows.columns)
+        is_path = np.repeat([False, True], [len(images), len(paths)])
+        write_numbers(parts.folder / name, pa.table({"key": np.concatenate([images, paths]), "is_path": is_path}))
+    parts.finish([*files])
+    tables = [pq.ParquetFile(path).read() for path in parts.files()]
+    counts = [len(table) - (pc.sum(table["is_path"]).as_py() or 0) for table in tables]
+    return [np.split(table["key"].to_numpy(), [count]) for table, count in zip(tables, counts, strict=True)]
 
 
 def _halved(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -61,6 +61,8 @@ class Workspace:
     rows = _Table("work/rows")  # every input row as it was read
     corrected = _Table("work/corrected")  # every input row after corrections, with its image keys
     row_keys = _Table("work/row_keys")  # the corrected rows as numbers, which joins and comparisons read
+    shown_keys = _Table("work/shown_keys")  # the images of each part of these, and their paths
+    row_hashes = _Table("work/row_hashes")  # what rows are compared by, as hashes
     judged = _Path("work/judged")  # by stage (``curate.rules.order``) the rules that fired on each row
     images = _Path(STORED_IMAGES)
     signals = _Path("signals")  # the folder of image and text signals

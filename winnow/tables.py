@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -20,6 +21,27 @@ from winnow.files import atomic_path
 _MEMORY, _MEMORY_A_THREAD = 512 << 20, 64 << 20
 _SPILLED = "spilled"
 _numbers = itertools.count()
+
+
+class _NoPandas:
+    """A finder of modules, by which there is no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
+
+
+def look_for_no_pandas() -> None:
+    """Keep Arrow from importing pandas with the first array that it makes, which takes half a second.
+
+    For commands that hand no pandas objects to Arrow; ``to_pandas`` imports it all the same.
+    """
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([])  # it looks once
+    finally:
+        sys.meta_path.remove(_NoPandas)
 
 
 @contextlib.contextmanager
@@ -71,6 +93,19 @@ def write_parquet(path: Path, batches: Iterable[pa.RecordBatch | pa.Table], sche
         with atomic_path(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for table in regrouped(batches, schema):
                 writer.write_table(table, row_group_size=ROWS_A_GROUP)
+    except OSError as error:
+        raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
+
+
+def write_numbers(path: Path, table: pa.Table) -> None:
+    """Atomically write numbers that no encoding makes smaller, such as digests, as they are.
+
+    Raises:
+        UserError: as of ``write_parquet``.
+    """
+    try:
+        with atomic_path(path) as temporary:
+            pq.write_table(table, temporary, compression="none", use_dictionary=False, write_statistics=False)
     except OSError as error:
         raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
 

@@ -6,7 +6,8 @@ by the digests of ``curate.row_keys``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.duplicates.arrays import read_arrays, write_arrays
-from curate.duplicates.mixing import Hashes, Indices, first_equal, mixed_columns, mixed_lists
-from curate.workspace import Workspace
+from curate.duplicates.mixing import Hashes, Indices, first_equal
 
 
 @dataclass(frozen=True)
@@ -45,22 +45,21 @@ class AllRows:
     """All rows as numbers, with their images by number (-1 for one that cannot be compared).
 
     Attributes:
-        halves: ``curate.row_keys``: id, said and answer in two halves each.
+        half: gives a column of ``curate.row_keys``: of id, said and answer one of the halves.
         offsets: where the images of each row begin in ``numbers``, and the end of the last.
     """
 
-    halves: dict[str, Hashes]
+    half: Callable[[str], Hashes]
     votes: NDArray[np.int32]
     offsets: Indices
     numbers: Indices
 
     @classmethod
-    def read(cls, workspace: Workspace, keys: Hashes) -> AllRows:
-        """Read them; ``keys`` are those of the images by number."""
-        parts = [pq.ParquetFile(path) for path in workspace.row_keys.files()]
-        names = [f"{name}_{half}" for name in ("id", "said", "answer") for half in ("high", "low")]
-        tables = [part.read([*names, "votes", "images"]) for part in parts]
-        halves = {name: _joined([table[name] for table in tables], np.uint64) for name in names}
+    def read(cls, files: Sequence[Path], keys: Hashes) -> AllRows:
+        """Read them from parts of the row keys; ``keys`` are those of the images by number. Halves are read when they
+        are asked for.
+        """
+        tables = [pq.ParquetFile(path).read(["votes", "images"]) for path in files]
         lists = [chunk for table in tables for chunk in table["images"].chunks]
         counts = [chunk.value_lengths().to_numpy() for chunk in lists]
         shown = _joined([pa.chunked_array([chunk.flatten()], pa.uint64()) for chunk in lists], np.uint64)
@@ -72,7 +71,12 @@ class AllRows:
             place = np.minimum(np.searchsorted(keys[known], shown), len(known) - 1)
             numbers = np.where(keys[known[place]] == shown, known[place], -1)
         votes = _joined([table["votes"].fill_null(0) for table in tables], np.int32)
-        return cls(halves, votes, offsets, numbers)
+
+        @functools.cache
+        def half(name: str) -> Hashes:
+            return _joined([pq.ParquetFile(path).read([name])[name] for path in files], np.uint64)
+
+        return cls(half, votes, offsets, numbers)
 
     def __len__(self) -> int:
         return len(self.votes)
@@ -97,8 +101,7 @@ class AllRows:
         counts = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         place = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])
-        halves = {name: half[rows] for name, half in self.halves.items()}
-        return AllRows(halves, self.votes[rows], offsets, self.numbers[place])
+        return AllRows(lambda name: self.half(name)[rows], self.votes[rows], offsets, self.numbers[place])
 
     def _marked(self, images: NDArray[np.bool_]) -> NDArray[np.bool_]:
         marked: NDArray[np.bool_] = np.append(images, False)[self.numbers]  # of -1: the last
@@ -175,41 +178,32 @@ class Comparable:
         return standing[self.asked] > answers[self.answered]
 
 
-def compared(rows: AllRows, images: Images, unit: Indices) -> Comparable:
+def compared(rows: AllRows, images: Images, hashes: Mapping[str, Hashes], unit: Indices) -> Comparable:
     """Those of all rows that may repeat or contradict another one: their images have copies, or another row asks the
     same about the same images.
 
     Args:
+        hashes: of all rows, as ``curate.duplicates.row_hashes`` makes them.
         unit: of each row, -1 without.
     """
     readable = np.flatnonzero(rows.readable())
+    asked, count = first_equal(hashes["asked_high"][readable], hashes["asked_low"][readable])
     some = rows.chosen(readable)
-    star_keys = images.keys[images.stars[some.numbers]]
-    asked = [
-        mixed_columns(
-            [mixed_lists(star_keys, some.offsets, salt), some.halves["said_high"], some.halves["said_low"]], salt
-        )
-        for salt in (1, 2)
-    ]
-    _, count = first_equal(*asked)
     wanted = (count > 1) | some.any_of(images.has_copies) | (unit[readable] >= 0)
-    position, some, asked = readable[wanted], some.chosen(np.flatnonzero(wanted)), [half[wanted] for half in asked]
-    answer = [some.halves["answer_high"], some.halves["answer_low"]]
-    answered = [mixed_columns([half, *answer], salt) for salt, half in enumerate(asked)]
-    keys = images.keys[some.numbers]
-    alike = [mixed_columns([half, mixed_lists(keys, some.offsets, salt)], salt) for salt, half in enumerate(answered)]
+    # Rows that ask the same are wanted all, or it is one: the first of them keeps its place among the wanted ones.
+    asked = (np.cumsum(wanted) - 1)[asked[wanted]]
+    position, some = readable[wanted], some.chosen(np.flatnonzero(wanted))
+    of = {name: half[position] for name, half in hashes.items()}
     stars, own = images.stars[some.numbers], unit[position]
-    facts = images.digests[some.numbers] ^ images.pixels[some.numbers].astype(np.uint64)
-    ids = np.stack([some.halves["id_high"], some.halves["id_low"]], axis=1)
     first = stars[some.offsets[:-1]]
-    grouped, first_keys = images.has_copies[first], images.keys[first]
-    more = some.votes.astype(np.uint64) * np.uint64(4) + grouped * np.uint64(2) + (own >= 0).astype(np.uint64)
-    # What is alike has the same question and answer about the same stars.
-    digests = [mixed_columns([*ids.T, *alike, more, mixed_lists(facts, some.offsets, salt)], salt) for salt in (1, 2)]
+    ids = np.stack([some.half("id_high"), some.half("id_low")], axis=1)
+    # A row about edited copies is told from the same one about none.
+    digests = [np.where(own < 0, of[name], ~of[name]) for name in ("told_high", "told_low")]
     return Comparable(
-        position, some.offsets, some.numbers, images.pixels[some.numbers], stars, first_equal(*asked)[0],
-        first_equal(*answered)[0], first_equal(*alike)[0], some.votes.astype(np.int64), first_keys, grouped, own, ids,
-        asked[0], np.stack(digests, axis=1),
+        position, some.offsets, some.numbers, images.pixels[some.numbers], stars, asked,
+        first_equal(of["answered_high"], of["answered_low"])[0], first_equal(of["alike_high"], of["alike_low"])[0],
+        some.votes.astype(np.int64), images.keys[first], images.has_copies[first], own, ids, of["asked_high"],
+        np.stack(digests, axis=1),
     )  # fmt: skip
 
 

@@ -77,13 +77,18 @@ def write_repeated(
 
 def _columns(rows: Comparable, found: Repeats, places: Indices) -> list[NDArray[Any]]:
     """All that is said of some rows, whatever the places of the rows and images that they name."""
-    known = found.at(places)
-    ids = np.concatenate([rows.ids, np.zeros((1, 2), np.uint64)])  # of nobody: the last
-    stars, first = np.unique(rows.stars[rows.offsets[:-1]], return_index=True)
-    keys = np.append(rows.star_keys[first], np.uint64(0))
-    star = np.where(known.star < 0, len(stars), np.searchsorted(stars, known.star))
-    others = [ids[known.duplicate_of], ids[known.edited_copy_of], ids[known.conflict_with]]
-    return [keys[star], *others, known.kind, known.strength, known.distance, known.hamming]
+    known, first = found.at(places), rows.stars[rows.offsets[:-1]]
+    keys = np.zeros(max(first.max(initial=-1), known.star.max(initial=-1)) + 2, np.uint64)  # the last: of no star
+    keys[first] = rows.star_keys
+
+    def ids(others: Indices) -> NDArray[np.uint64]:
+        named = np.zeros((len(others), 2), np.uint64)
+        some = np.flatnonzero(others >= 0)
+        named[some] = rows.ids[others[some]]
+        return named
+
+    others = map(ids, (known.duplicate_of, known.edited_copy_of, known.conflict_with))
+    return [keys[known.star], *others, known.kind, known.strength, known.distance, known.hamming]
 
 
 def _table(

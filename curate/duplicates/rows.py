@@ -23,6 +23,7 @@ from curate.duplicates.images.matching import DuplicateIndex
 from curate.duplicates.images.stored import number_images, read_stored
 from curate.duplicates.kept import keep_order
 from curate.duplicates.mixing import mixed_columns
+from curate.duplicates.row_hashes import row_hashes
 from curate.kinds import EDITS, KindPairs
 from curate.row_keys import ids_at, short_key, write_row_keys
 from curate.settings.copies import DuplicateSettings, sought
@@ -30,7 +31,7 @@ from curate.workspace import Workspace
 from winnow.table_parts import Runner, run_here
 from winnow.tables import database, query_batches, write_parquet
 
-VERSION = 1  # raise it when the same rows and images give other files
+VERSION = 2  # raise it when the same rows and images give other files
 DUPLICATE_IMAGES = pa.schema(
     [
         ("image_key", pa.string()),
@@ -83,7 +84,7 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: R
         write_row_keys(connection, workspace)
         number_images(connection, stored.starts)
         images = _images(connection, stored.fingerprints)
-        rows = AllRows.read(workspace, images.keys)
+        rows = AllRows.read(workspace.row_keys.files(), images.keys)
         index = DuplicateIndex(stored.fingerprints, settings, search_stored(stored, settings, runner))
         _group_images(connection, workspace, rows, index, order)
         write_parquet(workspace.duplicate_images, query_batches(connection, _IMAGES), DUPLICATE_IMAGES)
@@ -93,7 +94,7 @@ def find_duplicates(workspace: Workspace, settings: DuplicateSettings, runner: R
         units = connection.sql("SELECT position, unit FROM unit_rows").to_arrow_table()
     unit = np.full(len(rows), -1)
     unit[units["position"].to_numpy()] = units["unit"].to_numpy()
-    write_comparable(workspace.comparable_rows, compared(rows, images, unit))
+    write_comparable(workspace.comparable_rows, compared(rows, images, row_hashes(workspace, rows, images), unit))
     return copies.limited
 
 
@@ -144,7 +145,7 @@ def _touched(workspace: Workspace, rows: AllRows, images: Images, edits: KindPai
     edited[edits.i] = edited[edits.j] = True
     position = np.flatnonzero(rows.readable() & rows.any_of(edited))
     some = rows.chosen(position)
-    said = mixed_columns([some.halves[name] for name in ("said_high", "said_low", "answer_high", "answer_low")])
+    said = mixed_columns([some.half(name) for name in ("said_high", "said_low", "answer_high", "answer_low")])
     numbers = pa.LargeListArray.from_arrays(some.offsets, some.numbers)
     sizes = images.pixels[some.numbers]
     pixels = np.minimum.reduceat(sizes, some.offsets[:-1]) if len(position) else sizes

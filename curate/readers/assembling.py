@@ -23,7 +23,7 @@ from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
 from winnow.table_parts import Item, Parts, Runner, part_name
-from winnow.tables import database, literal, query_batches, sql_files, write_parquet
+from winnow.tables import database, literal, sql_files, write_numbers
 
 _REPEATS = """
     WITH ids AS (
@@ -41,7 +41,6 @@ _TWICE = """
         FROM {rows} SEMI JOIN suspected ON hash(sample_id) = digest
     ) WHERE position > first ORDER BY position LIMIT 1
 """
-_DIGESTS = pa.schema([("digest", pa.uint64())])
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def _id_digests(connection: duckdb.DuckDBPyConnection, rows: Parts, digests: Par
     files = {part_name(["id digests", duckdb.__version__, name]): rows.folder / name for name in rows.names()}
     for name in digests.missing(files):
         query = f"SELECT hash(sample_id) AS digest FROM read_parquet({literal(str(files[name]))})"
-        write_parquet(digests.folder / name, query_batches(connection, query), _DIGESTS)
+        write_numbers(digests.folder / name, connection.sql(query).to_arrow_table())
     digests.finish([*files])
     found = [pq.ParquetFile(path).read()["digest"].to_numpy() for path in digests.files()]
     return np.concatenate([np.empty(0, np.uint64), *found])

@@ -26,6 +26,7 @@ from curate.kinds import KINDS
 from curate.readers.facts import SourceFacts
 from curate.report.summaries import Summary
 from curate.row_blocks import BlockReader, Rows, pieces_of_blocks
+from curate.row_keys import shown_keys
 from curate.rules.checked import CheckedRule
 from curate.rules.decisions import part_digests
 from curate.rules.part_facts import digest_of_rows
@@ -375,7 +376,8 @@ def count_rows(
     by class and detail, the 20 most frequent.
     """
     decisions, reasons, fired = summary.decisions, summary.reasons, summary.fired
-    shown = [_distinct(workspace, name) for name in ("paths", "images")]
+    keys = shown_keys(workspace)
+    shown = [_distinct([part[of] for part in keys]) for of in (1, 0)]  # paths, images
     with database(workspace.work) as connection:
         errors = _image_errors(connection, workspace)
     actions = {rule.name: rule.action for rule in rules}
@@ -418,11 +420,9 @@ def count_rows(
     }
 
 
-def _distinct(workspace: Workspace, name: str) -> int:
-    """How many different images, or paths of images, the rows have."""
-    parts = [pq.ParquetFile(path).read([name])[name].combine_chunks().flatten() for path in workspace.row_keys.files()]
-    found = np.unique(np.concatenate([np.empty(0, np.uint64), *(np.unique(part.to_numpy()) for part in parts)]))
-    return int(np.count_nonzero(found))  # 0 is an image that cannot be read
+def _distinct(keys: Sequence[NDArray[np.uint64]]) -> int:
+    """How many there are of all parts, but for 0, an image that cannot be read."""
+    return int(np.count_nonzero(np.unique(np.concatenate([np.empty(0, np.uint64), *keys]))))
 
 
 def _image_errors(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[dict[str, Any]]:

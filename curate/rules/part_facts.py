@@ -16,10 +16,9 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.row_keys import path_key, short_key
+from curate.row_keys import path_key, short_key, shown_keys
 from curate.signals import IMAGE_MODELS
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes, sha256_file
@@ -55,8 +54,7 @@ def fact_digests(
         for name, parts in by_image.items()
     }
     errors = _errors(connection, workspace) if "path" in tables else None
-    for part in workspace.row_keys.files():
-        images, paths = _keys_of(part)
+    for images, paths in shown_keys(workspace):
         for name, (stats, keys, file) in measured.items():
             found[name].append([stats[one] for one in _files_with(images, keys, file)])
         if errors is not None:
@@ -93,13 +91,6 @@ def _errors(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> pa.T
     table = parquet([workspace.paths])
     query = f"SELECT {path_key('path')} AS path, {said} AS said FROM {table} WHERE error IS NOT NULL ORDER BY path"
     return connection.sql(query).to_arrow_table()
-
-
-def _keys_of(part: Path) -> tuple[Keys, Keys]:
-    """The distinct images and paths of a part of the row keys, ascending."""
-    table = pq.ParquetFile(part).read(["images", "paths"])
-    images, paths = (np.unique(table[name].combine_chunks().flatten().to_numpy()) for name in table.column_names)
-    return images, paths
 
 
 def _files_with(images: Keys, keys: Keys, file: NDArray[np.int64]) -> list[int]:
