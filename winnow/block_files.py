@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -39,9 +38,6 @@ class Block(NamedTuple):
     rows: int = 0
 
 
-Bytes = bytes | memoryview
-
-
 class BlockFile:
     """A file that is being written.
 
@@ -51,12 +47,11 @@ class BlockFile:
 
     def __init__(self, path: Path, earlier: list[Block], file: BinaryIO, header: bytes = b"") -> None:
         self._path, self._file = path, file
-        self._before = _mapped(path)
         self._digest = hashlib.sha256()
         self.blocks: list[Block] = []
         self.places: dict[str, int] = {}  # of the blocks in the earlier file
         self._earlier: dict[str, tuple[int, int]] = {}
-        self._copied: tuple[Bytes, int] = (b"", 0)  # the last block that was found, whose checksum is known
+        self._copied = (b"", 0)  # the last block that was found, whose checksum is known
         place = len(header)
         for block in earlier:
             self.places[block.key], self._earlier[block.key] = place, (block.size, block.checksum)
@@ -67,18 +62,23 @@ class BlockFile:
         """Hex digest of what is written."""
         return self._digest.hexdigest()
 
-    def kept(self, key: str) -> Bytes | None:
+    def kept(self, key: str) -> bytes | None:
         """The block with this key in the earlier file; None if it is not there, or not as it was."""
         if key not in self.places:
             return None
         size, checksum = self._earlier[key]
-        data = self._before[self.places[key] : self.places[key] + size]
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self.places[key])
+                data = file.read(size)
+        except OSError:
+            return None
         if len(data) != size or zlib.crc32(data) != checksum:
             return None
         self._copied = (data, checksum)
         return data
 
-    def add(self, key: str, data: Bytes, entry: int = 0, rows: int = 0) -> None:
+    def add(self, key: str, data: bytes, entry: int = 0, rows: int = 0) -> None:
         """Append a block; ``entry`` and ``rows`` are as of ``Block``."""
         self._write(data)
         copied, checksum = self._copied
@@ -87,21 +87,12 @@ class BlockFile:
     def end(self) -> None:
         """Append what follows the last block."""
 
-    def _write(self, data: Bytes) -> None:
+    def _write(self, data: bytes) -> None:
         self._digest.update(data)
         try:
             self._file.write(data)
         except OSError as error:
             raise _failed(error, self._path) from error
-
-
-def _mapped(path: Path) -> memoryview:
-    """The bytes of a file, mapped into memory: none if it is not there, or empty."""
-    try:
-        with path.open("rb") as file:
-            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except (OSError, ValueError):  # an empty file cannot be mapped
-        return memoryview(b"")
 
 
 class TableFile:
@@ -116,7 +107,7 @@ class TableFile:
         if end is None:
             return
         *groups, last = earlier
-        at, found, end = last.entry, [], bytes(end)
+        at, found = last.entry, []
         for number, group in enumerate(groups):
             found.append(Entry(end[at : at + group.entry], self._file.places[group.key], number, group.rows))
             at += group.entry

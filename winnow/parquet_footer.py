@@ -58,7 +58,7 @@ class Entry:
 class RowGroup:
     """A row group: its bytes, and its entry of a footer."""
 
-    data: bytes | memoryview
+    data: bytes
     entry: Entry
 
 

@@ -9,20 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import pkgutil
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import filelock
 import yaml
 
 import curate.exports
+from curate.exports.json_lines import known_meta_keys
 from curate.exports.rows import Curated, Format, Part, Row, Target
 from curate.exports.trl_dpo import read_mistakes
 from curate.settings.outputs import ExportSettings
@@ -160,10 +162,11 @@ def _exported(curated: Curated, settings: ExportSettings, out: Path) -> Exported
     recipe |= settings.model_dump(mode="json", exclude={"out"})
     if is_current(out, recipe=recipe, inputs=made_from):
         return Exported(out, read_manifest(out, finish_with="")["counts"], False)
-    _check_replaceable(out)
+    before = out if _check_replaceable(out) else None
     started = time.monotonic()
     with _unfinished(out, digest_of([recipe, made_from])) as folder:
-        counts, outputs, parts = _write(curated, settings, folder)
+        made_by = [recipe, [made_from[name] for name in made_from if name != shown(table)]]
+        counts, outputs, parts = _write(curated, settings, folder, made_by, before)
         write_readme(folder, curated, settings, counts, parts)
         write_manifest(
             folder,
@@ -180,50 +183,144 @@ def _exported(curated: Curated, settings: ExportSettings, out: Path) -> Exported
     return Exported(out, counts, True)
 
 
+# What a record is made from beside its row: files that lie somewhere.
+_LOOKED_UP = frozenset({"videos", "audios", "rejected_images"})
+
+
+@dataclass
+class _Account:
+    """What became of some rows.
+
+    Attributes:
+        all: rows, dropped ones included; rows: exported ones by split; images: of these; corrected: by reviewers.
+        rejects: a line for each that the format cannot hold.
+    """
+
+    all: int = 0
+    rows: Counter[str] = field(default_factory=Counter)
+    images: int = 0
+    corrected: int = 0
+    rejects: list[str] = field(default_factory=list)
+
+    def add(self, other: _Account) -> None:
+        """Together with others; rejects are only counted."""
+        self.all, self.images = self.all + other.all, self.images + other.images
+        self.corrected += other.corrected
+        self.rows.update(other.rows)
+
+
+class _Rows:
+    """The rows of a set on their way to a writer; see ``curate.exports.rows.Rows``.
+
+    Attributes:
+        total: what became of them.
+        refused: how many were rejected.
+    """
+
+    def __init__(self, curated: Curated, images: bool, made_by: str, listed: TextIO, bar: Bar) -> None:
+        self.curated, self.images, self.made_by, self.bar = curated, images, made_by, bar
+        self.total, self.refused, self.last = _Account(), 0, ""
+        self._listed, self._rejects = listed, list[str]()
+
+    def __iter__(self) -> Iterator[Row]:
+        return itertools.chain.from_iterable(self.blocks())
+
+    def blocks(self) -> Iterator[_Block]:
+        """The blocks, in order."""
+        for number, digest in enumerate(self.curated.block_digests):
+            self._rejects = []
+            yield _Block(self, number, digest_of([self.made_by, digest]), self._rejects)
+
+    def reject(self, sample_id: str, reason: str) -> None:
+        """A row cannot be exported."""
+        self.list([json.dumps({"sample_id": sample_id, "reason": reason}, ensure_ascii=False)])
+        self.last = sample_id
+
+    def list(self, rejects: Sequence[str]) -> None:
+        """Write lines of rejected rows."""
+        self._listed.writelines(f"{line}\n" for line in rejects)
+        self._rejects += rejects
+        self.refused += len(rejects)
+
+
+class _Block:
+    """See ``curate.exports.rows.RowBlock``."""
+
+    def __init__(self, rows: _Rows, number: int, key: str, rejects: list[str]) -> None:
+        self.key = key
+        self._rows, self._number = rows, number
+        self._account, self._looked_up = _Account(rejects=rejects), False
+
+    def __iter__(self) -> Iterator[Row]:
+        all_rows, account = self._rows, self._account
+        for row in all_rows.curated.rows(all_rows.reject, self._number, images=all_rows.images):
+            account.all += 1
+            if row is not None:
+                yield row  # when the writer asks for the next row, it has written or rejected this one
+                self._looked_up = self._looked_up or not _LOOKED_UP.isdisjoint(row.sample.meta)
+                if all_rows.last != row.sample.id:
+                    account.rows[row.split] += 1
+                    account.images += len(row.sample.image)
+                    account.corrected += "before_correction" in row.sample.meta
+            all_rows.bar.advance()
+        all_rows.total.add(account)
+
+    def account(self) -> dict[str, Any] | None:
+        """What has become of them."""
+        return None if self._looked_up else vars(self._account)
+
+    def count(self, account: Mapping[str, Any]) -> None:
+        """Count them as in the account of an earlier export."""
+        self._account = replace(_Account(**account), rows=Counter(account["rows"]))
+        self._rows.total.add(self._account)
+        self._rows.list(account["rejects"])
+        self._rows.bar.advance(self._account.all)
+
+
 def _write(
-    curated: Curated, settings: ExportSettings, folder: Path
+    curated: Curated, settings: ExportSettings, folder: Path, made_by: Any, before: Path | None
 ) -> tuple[dict[str, Any], list[Path], Sequence[Part]]:
-    """Run the format's writer; returns counts, the files that name or hold rows, and those that are loaded together."""
+    """Run the format's writer; returns counts, the files that name or hold rows, and those that are loaded together.
+
+    Args:
+        made_by: what the export is made from beside the rows.
+        before: an earlier export.
+    """
     form = FORMATS[settings.to]
-    rows: Counter[str] = Counter()
-    images = refused = corrected = 0
-    last = ""
-    with atomic_path(folder / REJECTS) as rejects, rejects.open("w", encoding="utf-8") as listed:
-
-        def reject(sample_id: str, reason: str) -> None:
-            nonlocal refused, last
-            listed.write(json.dumps({"sample_id": sample_id, "reason": reason}, ensure_ascii=False) + "\n")
-            refused, last = refused + 1, sample_id
-
-        def counted(bar: Bar) -> Iterator[Row]:
-            nonlocal images, corrected
-            for row in curated.rows(reject, images=form.images):
-                if row is not None:
-                    yield row  # when the writer asks for the next row, it has written or rejected this one
-                    if last != row.sample.id:
-                        rows[row.split] += 1
-                        images += len(row.sample.image)
-                        corrected += "before_correction" in row.sample.meta
-                bar.advance()
-
-        size = settings.shard_megabytes * 1_000_000
-        mistakes = read_mistakes(settings.mistakes) if settings.mistakes else {}
-        target = Target(folder, curated, settings.copies, size, reject, mistakes)
-        with Bar(f"export {settings.to}", len(curated)) as bar:
-            parts = form.write(counted(bar), target)
-    splits = {split: rows[split] for split in curated.splits}
-    counts = {"rows": rows.total(), "images": images, "splits": splits, "corrected": corrected, "rejected": refused}
+    if before is not None and not settings.copies:
+        curated = replace(curated, known_meta_keys=known_meta_keys(before))
+    by_blocks = digest_of([made_by, curated.name, curated.splits, sorted(curated.meta_keys)])
+    size = settings.shard_megabytes * 1_000_000
+    mistakes = read_mistakes(settings.mistakes) if settings.mistakes else {}
+    with (
+        atomic_path(folder / REJECTS) as rejects,
+        rejects.open("w", encoding="utf-8") as listed,
+        Bar(f"export {settings.to}", len(curated)) as bar,
+    ):
+        rows = _Rows(curated, form.images, by_blocks, listed, bar)
+        target = Target(folder, curated, settings.copies, size, rows.reject, mistakes, before)
+        parts = form.write(rows, target)
+    total, refused = rows.total, rows.refused
+    splits = {split: total.rows[split] for split in curated.splits}
+    counts = {
+        "rows": total.rows.total(), "images": total.images, "splits": splits, "corrected": total.corrected,
+        "rejected": refused,
+    }  # fmt: skip
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and "images" not in path.parts]
     return counts, [path for path in files if path.name not in (_STATE, _LOCK, MANIFEST, "README.md")], parts
 
 
-def _check_replaceable(out: Path) -> None:
-    """An earlier export may be replaced; nothing else."""
+def _check_replaceable(out: Path) -> bool:
+    """Whether there is an earlier export, which may be replaced.
+
+    Raises:
+        UserError: there is something else.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
+        return False
     with contextlib.suppress(UserError):
         if out.is_dir() and read_manifest(out, finish_with="").get("stage") == "export":
-            return
+            return True
     raise UserError(f"{out}: is there already and is not an export of curate; choose another folder or remove it")
 
 

@@ -7,11 +7,10 @@ out of order lose the row. Files are looked for in ``media_dir``, by default the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from curate.exports.json_lines import write_lines
-from curate.exports.rows import Format, Part, Row, Target
+from curate.exports.rows import Format, Part, Row, Rows, Target
 from curate.exports.training import (
     CALLS,
     KINDS,
@@ -62,7 +61,7 @@ def _message(turn: Turn) -> dict[str, str]:
     return {"role": role, "content": turn.value}
 
 
-def write_llama_factory(rows: Iterable[Row], target: Target) -> list[Part]:
+def write_llama_factory(rows: Rows, target: Target) -> list[Part]:
     """Write the files, and ``dataset_info.json`` with a dataset ``<name>_<file>`` for each."""
     parts = write_lines(rows, target, llama_factory_record, kinds=KINDS)
     optional = [name for name in _OPTIONAL if name in target.curated.meta_keys]

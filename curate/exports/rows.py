@@ -7,11 +7,12 @@ against what was measured before they are written anywhere.
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,10 +25,11 @@ from winnow import images
 from winnow.errors import UserError
 from winnow.files import atomic_path, sha256_bytes
 from winnow.images import locate
+from winnow.parquet_footer import group_digests
 from winnow.records import Sample, from_record
 from winnow.run import read_manifest
 from winnow.storage import local, shown
-from winnow.tables import database, parquet, read_batches
+from winnow.tables import database
 
 ONE_SPLIT = "train"  # what a set that is not split is called
 _NO_CAP = 1 << 62
@@ -73,6 +75,7 @@ class Curated:
         splits: names of the splits; one if the set is not split.
         sources: what it was made from, in order.
         inputs: digests of these, by location, when they were read.
+        known_meta_keys: what an earlier export knows of ``meta_keys_of_blocks``.
     """
 
     folder: Path
@@ -82,18 +85,38 @@ class Curated:
     splits: tuple[str, ...] = (ONE_SPLIT,)
     sources: tuple[SourceSettings, ...] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
+    known_meta_keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Rows of the table, dropped ones included."""
         return int(pq.read_metadata(Workspace(self.folder).samples_table).num_rows)
 
     @functools.cached_property
+    def block_digests(self) -> list[str]:
+        """For each block of the set a digest of its rows."""
+        return group_digests(Workspace(self.folder).samples_table)
+
+    @functools.cached_property
+    def meta_keys_of_blocks(self) -> dict[str, list[str]]:
+        """By the digest of a block the keys under ``meta`` of its kept rows."""
+        keys_of = "SELECT DISTINCT unnest(json_keys(record, '$.meta')) FROM block WHERE decision <> 'drop'"
+        found: dict[str, list[str]] = {}
+        with (
+            database(Workspace(self.folder).work) as connection,
+            pq.ParquetFile(Workspace(self.folder).samples_table) as table,
+        ):
+            for number, digest in enumerate(self.block_digests):
+                keys = self.known_meta_keys.get(digest)
+                if keys is None:
+                    connection.register("block", table.read_row_group(number, columns=["decision", "record"]))
+                    keys = sorted(key for (key,) in connection.execute(keys_of).fetchall())
+                found[digest] = [*keys]
+        return found
+
+    @functools.cached_property
     def meta_keys(self) -> frozenset[str]:
         """Keys under ``meta`` of any kept row."""
-        table = parquet([Workspace(self.folder).samples_table])
-        keys = f"SELECT DISTINCT unnest(json_keys(record, '$.meta')) FROM {table} WHERE decision <> 'drop'"
-        with database(Workspace(self.folder).work) as connection:
-            return frozenset(key for (key,) in connection.execute(keys).fetchall())
+        return frozenset(itertools.chain.from_iterable(self.meta_keys_of_blocks.values()))
 
     @functools.cached_property
     def _media_roots(self) -> list[str]:
@@ -107,10 +130,11 @@ class Curated:
         found = (locate(path, root, max_bytes=_NO_CAP).file for root in self._media_roots)
         return shown(next((file for file in found if file), path))
 
-    def rows(self, reject: Reject, *, images: bool = True) -> Iterator[Row | None]:
-        """Kept and flagged rows; None for a row that is not exported, so that progress can be counted.
+    def rows(self, reject: Reject, block: int, *, images: bool = True) -> Iterator[Row | None]:
+        """Kept and flagged rows of a block; None for a row that is not exported, so that progress can be counted.
 
         Args:
+            block: its number.
             images: locate the images and reject rows with one that could not be read; otherwise ``files``,
                 ``sizes`` and ``keys`` stay empty.
 
@@ -122,11 +146,12 @@ class Curated:
         if ASSIGNED_SPLIT in pq.read_schema(table).names:
             wanted.append(ASSIGNED_SPLIT)
         root = str(self.root.resolve())
-        for batch in read_batches(table, wanted):
-            kept = batch.filter(pc.not_equal(batch.column("decision"), "drop"))
-            yield from [None] * (batch.num_rows - kept.num_rows)
-            for values in kept.to_pylist():
-                yield self._row(values, root, reject) if images else self._bare(values)
+        with pq.ParquetFile(table) as file:
+            rows = file.read_row_group(block, columns=wanted)
+        kept = rows.filter(pc.not_equal(rows["decision"], "drop"))
+        yield from [None] * (rows.num_rows - kept.num_rows)
+        for values in kept.to_pylist():
+            yield self._row(values, root, reject) if images else self._bare(values)
 
     def _row(self, values: dict[str, Any], root: str, reject: Reject) -> Row | None:
         if None in values["image_keys"]:
@@ -225,6 +250,7 @@ class Target:
         shard_bytes: size at which a shard is closed; a single row may be larger.
         reject: called with each row that the format cannot hold.
         mistakes: sample_id → question and wrong reply of an evaluated model.
+        before: the folder of an earlier export, of which what has not changed may be copied; None without.
     """
 
     folder: Path
@@ -233,6 +259,41 @@ class Target:
     shard_bytes: int
     reject: Reject
     mistakes: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    before: Path | None = None
+
+
+class RowBlock(Protocol):
+    """Rows of the set that follow each other.
+
+    Attributes:
+        key: of everything that their records are made from.
+    """
+
+    key: str
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows; when the next one is asked for, the one before is written or rejected."""
+        ...
+
+    def account(self) -> dict[str, Any] | None:
+        """What has become of them, JSON-able; None if their records are made from more than ``key`` stands for."""
+        ...
+
+    def count(self, account: Mapping[str, Any]) -> None:
+        """Count them as in the account of an earlier export, in place of reading them."""
+        ...
+
+
+class Rows(Protocol):
+    """The rows of a set, for a writer: one by one, or in blocks."""
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows of all blocks."""
+        ...
+
+    def blocks(self) -> Iterator[RowBlock]:
+        """The blocks, in order."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -260,7 +321,7 @@ class Format:
         images: whether rows are exported with their images; otherwise an image that is not there costs no row.
     """
 
-    write: Callable[[Iterable[Row], Target], Sequence[Part]]
+    write: Callable[[Rows, Target], Sequence[Part]]
     load: Mapping[str, str]
     images: bool = True
 

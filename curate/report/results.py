@@ -31,7 +31,7 @@ from curate.rules.checked import CheckedRule
 from curate.rules.decisions import part_digests
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow.block_files import Bytes, TableFile, open_block_files
+from winnow.block_files import TableFile, open_block_files
 from winnow.files import digest_of, sha256_bytes, write_json
 from winnow.hash_index import digest64
 from winnow.parquet_footer import RowGroup, group_digests
@@ -216,7 +216,7 @@ class _Reader:
         return _Block(rows, decisions, pc.if_else(dropped, pa.scalar(None, pa.string()), splits))
 
 
-def _as_lines(lines: pa.StringArray) -> Bytes:
+def _as_lines(lines: pa.StringArray) -> bytes:
     found = []
     for start in range(0, len(lines), _LINES_AT_ONCE):
         ended = pc.binary_join_element_wise(lines.slice(start, _LINES_AT_ONCE), "", "\n")
