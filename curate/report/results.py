@@ -138,12 +138,12 @@ class _Decided:
 
     def __init__(self, workspace: Workspace) -> None:
         table = pq.read_table(workspace.decisions, columns=list(_DECIDED), read_dictionary=list(_DECIDED))
-        self._values = np.stack([_as_numbers(table[name]) for name in _DECIDED], axis=1)
-        self._dropped = self._values[:, 0] == digest64("drop")
+        self._values = [_as_numbers(table[name]) for name in _DECIDED]
+        self._dropped = self._values[0] == digest64("drop")
 
     def digest(self, start: int, end: int) -> str:
         """Of the decisions about the rows at some positions."""
-        return sha256_bytes(self._values[start:end].tobytes())
+        return sha256_bytes(b"".join(values[start:end].tobytes() for values in self._values))
 
     def dropped(self, start: int, end: int) -> str:
         """Digest of which of the rows at some positions are dropped."""

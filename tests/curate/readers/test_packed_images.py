@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from curate.pipeline import run
 from curate.readers import open_source
-from curate.readers.images.packed import PackedImages
+from curate.readers.images.packed import PackedImages, archives_in
 from curate.readers.images.store import content_path
 from curate.recipe import read_recipe
 from curate.settings.sources import SourceSettings
@@ -173,3 +173,10 @@ def test_a_curation_reads_the_archive_and_notices_when_it_changes(tmp_path):
         run(read_recipe(recipe_file), str(recipe_file), 1)
         kept = pq.read_table(tmp_path / "out" / "samples.parquet").to_pylist()
         assert [row["images"] for row in kept] == [[content_path(data)] for data in expected]
+
+
+def test_archives_are_files_with_an_ending_by_name(tmp_path):
+    for name in ("b.zip", "a.TAR", ".zip", "c.zip.txt", "d.tar.gz"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "e.zip").mkdir()
+    assert [path.name for path in archives_in([tmp_path, tmp_path, tmp_path / "none"])] == ["a.TAR", "b.zip"]

@@ -4,19 +4,22 @@ import base64
 import hashlib
 import io
 import json
+import os
 import random
 import zlib
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from curate.readers import open_source, ranges
+from curate.readers import LAYOUTS, open_source, ranges
 from curate.readers.images.store import ImageStore
 from curate.readers.ingest import Asked, write_rows
 from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise
+from winnow import digests
 from winnow.errors import UserError
 from winnow.table_parts import Parts
 
@@ -155,3 +158,35 @@ def test_files_are_cut_as_line_by_line_and_again_after_an_edit(tmp_path, monkeyp
         lines[place : place + chance.choice([0, 1, 3])] = [b"new\n"] * chance.choice([0, 1, 2])
     monkeypatch.setattr(ranges, "MAX_LINE", 5)
     assert ranges._cut_lines(path) is None
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_file_that_is_as_it_was_is_not_read_to_be_cut(tmp_path, monkeypatch, kind):
+    path, table = tmp_path / f"rows.{kind}", tmp_path / "digests.parquet"
+    rows = [{"id": str(number), "question": f"What is {number}?", "answer": "this"} for number in range(30)]
+    if kind == "jsonl":
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    else:
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=3)
+    monkeypatch.setattr(digests, "TICK_NS", 0)  # a file that was just written is remembered
+    settings = SourceSettings(location=str(path))
+    (reading,) = LAYOUTS[open_source(settings).layout].readings(settings)
+
+    def cut():
+        """As one run does it, which takes the digests of its inputs first."""
+        known = digests.Digests(table)
+        known.of(path)
+        known.save()
+        found = ranges.KnownRanges(tmp_path / "ranges.json", digests.Digests(table))
+        parts = found.of(reading)
+        found.save()
+        return parts
+
+    first = cut()
+    assert len(first) > 1
+    cutting = []
+    monkeypatch.setattr(ranges, "ranges_of", lambda *asked: cutting.append(asked) or first)
+    assert cut() == first and not cutting
+    os.utime(path, ns=(0, 10**9))
+    cut()
+    assert len(cutting) == 1, "it may have changed"
