@@ -32,8 +32,7 @@ from curate.rules.decisions import part_digests
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
 from winnow.block_files import TableFile, open_block_files
-from winnow.files import digest_of, sha256_bytes, write_json
-from winnow.hash_index import digest64
+from winnow.files import digest_of, read_json, sha256_bytes, write_json
 from winnow.parquet_footer import RowGroup, group_digests
 from winnow.tables import ROWS_A_GROUP, database, literal, parquet, query_batches, write_parquet
 
@@ -134,28 +133,37 @@ def _add(table: TableFile, groups: list[tuple[str, Future[RowGroup] | RowGroup]]
 
 
 class _Decided:
-    """What the results hold of each decision, as numbers: 64 bits of each value, 0 for none."""
+    """What the results hold of the decisions: found once for each row group of these.
+
+    Attributes:
+        blocks: a digest of it for each block.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
-        table = pq.read_table(workspace.decisions, columns=list(_DECIDED), read_dictionary=list(_DECIDED))
-        self._values = [_as_numbers(table[name]) for name in _DECIDED]
-        self._dropped = self._values[0] == digest64("drop")
-
-    def digest(self, start: int, end: int) -> str:
-        """Of the decisions about the rows at some positions."""
-        return sha256_bytes(b"".join(values[start:end].tobytes() for values in self._values))
+        state, groups = workspace.work / "decided_groups.json", group_digests(workspace.decisions)
+        try:
+            known = {str(digest): (str(said), str(bits)) for digest, (said, bits) in read_json(state).items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            known = {}
+        found: dict[str, tuple[str, str]] = {}
+        with pq.ParquetFile(workspace.decisions) as table:
+            for number, digest in enumerate(groups):
+                found[digest] = known.get(digest) or _said(table.read_row_group(number, columns=[*_DECIDED]))
+        if found != known:
+            write_json(state, found)
+        self.blocks = [found[digest][0] for digest in groups]
+        bits = (np.frombuffer(bytes.fromhex(found[digest][1]), np.uint8) for digest in groups)
+        self._dropped = np.concatenate([np.empty(0, np.uint8), *(np.unpackbits(each)[:ROWS_A_GROUP] for each in bits)])
 
     def dropped(self, start: int, end: int) -> str:
         """Digest of which of the rows at some positions are dropped."""
         return sha256_bytes(np.packbits(self._dropped[start:end]).tobytes())
 
 
-def _as_numbers(column: pa.ChunkedArray) -> NDArray[np.uint64]:
-    found = [np.empty(0, np.uint64)]
-    for chunk in column.chunks:
-        numbers = np.array([0, *map(digest64, chunk.dictionary.to_pylist())], np.uint64)
-        found.append(numbers[1 + chunk.indices.fill_null(-1).to_numpy()])
-    return np.concatenate(found)
+def _said(decisions: pa.Table) -> tuple[str, str]:
+    """Digest of some decisions, and which rows they drop as bits in hex."""
+    dropped = pc.equal(decisions["decision"], "drop").to_numpy()
+    return digest_of_rows(decisions), np.packbits(dropped).tobytes().hex()
 
 
 def _block_keys(workspace: Workspace, schema: pa.Schema, decided: _Decided) -> list[str]:
@@ -164,8 +172,8 @@ def _block_keys(workspace: Workspace, schema: pa.Schema, decided: _Decided) -> l
     pieces = pieces_of_blocks(workspace.corrected)
     assigned = group_digests(workspace.splits) if workspace.splits.is_file() else [""] * len(pieces)
     return [
-        digest_of([made_by, number, block, decided.digest(number * ROWS_A_GROUP, (number + 1) * ROWS_A_GROUP), split])
-        for number, (block, split) in enumerate(zip(pieces, assigned, strict=True))
+        digest_of([made_by, number, *block])
+        for number, block in enumerate(zip(pieces, decided.blocks, assigned, strict=True))
     ]
 
 
