@@ -1,6 +1,6 @@
 """A curation of a million rows, then a little more: what each stage costs when little is new.
 
-    python -m benchmarks incremental [--rows 1000000] [--images 1000] [--added 1000]
+    python -m benchmarks incremental [--rows 1000000] [--images 1000] [--added 1000] [--export ms-swift]
 
 Questions about ``--images`` pictures of 16 pixels are curated in a process of their own: first from nothing (with what
 numba compiles once on a machine; the last run, again from nothing, is without), then after one row is appended, one in
@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,7 +93,7 @@ class Ran(NamedTuple):
     peak: int
 
 
-def run_once(folder: Path, out: str) -> Ran:
+def run_once(folder: Path, out: str, exports: Sequence[str] = ()) -> Ran:
     """Run the recipe in a process of its own."""
     recipe = {
         "name": "bench",
@@ -101,6 +101,7 @@ def run_once(folder: Path, out: str) -> Ran:
         "sources": [{"location": str(folder / "rows-*.jsonl"), "image_root": str(folder / "images")}],
         "rules": {"disputed": {"when": "agreement < 0.3", "action": "flag"}},
         "duplicates": {},
+        "exports": [{"to": name} for name in exports],
     }
     before, began = _cpu(), time.perf_counter()
     said = folder / "ran.json"
@@ -114,9 +115,9 @@ def run_once(folder: Path, out: str) -> Ran:
     return Ran(_cpu() - before, time.perf_counter() - began, *json.loads(said.read_text()))
 
 
-def curate(folder: Path, out: str) -> str:
+def curate(folder: Path, out: str, exports: Sequence[str] = ()) -> str:
     """Run the recipe; a line about it."""
-    ran = run_once(folder, out)
+    ran = run_once(folder, out, exports)
     stages = (f"{name} {spent:.1f} ({ran.seconds[name]:.1f})" for name, spent in ran.cpu.items() if spent >= 0.1)
     return f"{ran.busy:6.1f} s CPU ({ran.wall:.1f} s), {ran.peak / 1e6:,.0f} MB: {', '.join(stages)}"
 
@@ -165,14 +166,17 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--added", type=int, default=1000)
+    parser.add_argument("--export", action="append", default=[], help="also write this export; repeatable")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for label, change in steps(folder, asked.rows, asked.images, asked.added):
             change()
-            print(f"{label:22}{curate(folder, 'grown')}", flush=True)
-        print(f"{'from nothing':22}{curate(folder, 'fresh')}", flush=True)
-        differ = [name for name in _COMPARED if _digest(folder / "grown" / name) != _digest(folder / "fresh" / name)]
+            print(f"{label:22}{curate(folder, 'grown', asked.export)}", flush=True)
+        print(f"{'from nothing':22}{curate(folder, 'fresh', asked.export)}", flush=True)
+        exported = (path.relative_to(folder / "fresh") for path in (folder / "fresh/exports").glob("*/*.json*"))
+        compared = [*_COMPARED, *(str(path) for path in exported if path.name != "manifest.json")]
+        differ = [name for name in compared if _digest(folder / "grown" / name) != _digest(folder / "fresh" / name)]
         print(f"the same files: {'NO: ' + ', '.join(differ) if differ else 'yes'}")
 
 
