@@ -40,7 +40,6 @@ from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import RemoteSettings, SourceSettings
 from curate.workspace import Workspace
-from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.progress import Bar
@@ -138,7 +137,7 @@ def write_rows(
     """
     asked.folder.mkdir(parents=True, exist_ok=True)
     folders = first_folders(sources, asked.store, asked.fetcher)
-    known = KnownRanges(asked.folder.with_name("ranges.json"), Digests(asked.folder.with_name("digests.parquet")))
+    known = KnownRanges(asked.folder.with_name("ranges.json"), asked.folder.with_name("digests.parquet"))
     files = [_files(settings, source, asked, known) if digests is not None else None for settings, source in sources]
     known.save()
     with Bar(label, None) as bar:

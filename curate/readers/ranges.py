@@ -6,6 +6,7 @@ range a new one: they only move.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -241,11 +242,14 @@ class KnownRanges:
     """The ranges that files were cut into by an earlier run, by path; ``save`` keeps those of this one.
 
     A file with the digest that it had then is not read for it.
+
+    Args:
+        digests: the table of ``winnow.digests``, which is read if there is a file to cut.
     """
 
-    def __init__(self, state: Path, digests: Digests) -> None:
+    def __init__(self, state: Path, digests: Path) -> None:
         self._state, self._limits = state, [_VERSION, LEAST_ROWS, MOST_ROWS, _MOST_BYTES, MAX_LINE]
-        self._digests = digests
+        self._digests = functools.cache(functools.partial(Digests, digests))
         self._cut: dict[str, list[Any]] = {}
         try:
             noted = read_json(state)
@@ -255,12 +259,11 @@ class KnownRanges:
 
     def of(self, reading: Reading) -> list[Range] | None:
         """``ranges_of`` a reading."""
-        if reading.file is None:
+        if reading.file is None or _are_lines(reading) is None:
             return None
-        name, digest = str(reading.file), self._digests.known(reading.file)
+        name, digest = str(reading.file), self._digests().known(reading.file)
         noted, known = self._noted(name)
-        cut = _are_lines(reading) is not None
-        found = known if cut and known and digest and digest == noted else ranges_of(reading, known)
+        found = known if known and digest and digest == noted else ranges_of(reading, known)
         if found:
             self._cut[name] = [digest, [[*astuple(part)] for part in found]]
         return found

@@ -177,7 +177,7 @@ def test_a_file_that_is_as_it_was_is_not_read_to_be_cut(tmp_path, monkeypatch, k
         known = digests.Digests(table)
         known.of(path)
         known.save()
-        found = ranges.KnownRanges(tmp_path / "ranges.json", digests.Digests(table))
+        found = ranges.KnownRanges(tmp_path / "ranges.json", table)
         parts = found.of(reading)
         found.save()
         return parts
