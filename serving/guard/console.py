@@ -123,11 +123,11 @@ def run_test(
         raise UserError(
             f"guard-test: {len(broken)} requests failed, the first with HTTP {broken[0].status} ({broken[0].case.id})"
         )
-    if missed_goals := _missed_goals(rows[-2][1], rows[-2][2], measured):
-        raise UserError(f"guard-test: {'; '.join(missed_goals)}")
+    if broken_goals := missed_goals(rows[-2][1], rows[-2][2], measured):
+        raise UserError(f"guard-test: {'; '.join(broken_goals)}")
 
 
-def _missed_goals(recall: Share, alarms: Share, measured: Overhead | None) -> list[str]:
+def missed_goals(recall: Share, alarms: Share, measured: Overhead | None) -> list[str]:
     """The goals of ``docs/howto/guard.md`` that were missed, each with what was found."""
     from serving.guard.trial.overhead import STREAMS
 
