@@ -25,14 +25,16 @@ class Found:
     """An injected instruction.
 
     Attributes:
-        kind: one of ``KINDS``.
+        kind: one of ``KINDS``, or ``wording``.
         rule: kind, language and view, e.g. ``override/de`` or ``override/en (folded)``.
-        text: what matched: words, separated by single spaces.
+        text: what matched: words, separated by single spaces; '' if it was the wording as a whole.
+        score: the probability by the classifier of wording, None if a rule matched.
     """
 
     kind: str
     rule: str
     text: str
+    score: float | None = None
 
 
 _MOST_EXCUSED = 20  # mentions of different instructions in a text
@@ -46,8 +48,16 @@ def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = fro
         read_off_image: by OCR: letters may be wrong and spaces missing, and nothing is excused as a quotation.
         kinds: that are looked for.
     """
+    return look(text, read_off_image=read_off_image, kinds=kinds)[0]
+
+
+def look(
+    text: str, *, read_off_image: bool = False, kinds: frozenset[str] = frozenset(KINDS)
+) -> tuple[Found | None, list[str]]:
+    """What ``find`` finds, and what matched before it but is only spoken about or asked for, as ``Found.text``."""
     seen = plain(text)
     excused: set[str] = set()
+    texts: list[str] = []
     for name, view in _views(text, seen, read_off_image=read_off_image):
         for hit in _hits(name, view, read_off_image=read_off_image):
             if hit.kind not in kinds:
@@ -58,10 +68,11 @@ def find(text: str, *, read_off_image: bool = False, kinds: frozenset[str] = fro
                 continue
             if may_be and _is_excused(seen, hit):
                 excused.add(squeezed(hit.text))
+                texts.append(hit.text)
             else:
-                return hit
+                return hit, texts
     phrase = alike(folded(seen)) if read_off_image and "override" in kinds else None
-    return Found("override", "override/any (alike)", phrase) if phrase else None
+    return Found("override", "override/any (alike)", phrase) if phrase else None, texts
 
 
 def _is_excused(seen: str, hit: Found) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from serving.guard.views import spaced, squeezed
 
@@ -22,10 +23,36 @@ _LONGEST_QUOTATION = 160
 
 def is_mention(seen: str, text: str) -> bool:
     """Whether what matched stands only inside quotation marks, in a text that speaks about it."""
-    words = re.compile(r"[\W_]+".join(map(re.escape, text.replace(".", " ").split())))
+    words = _pattern(text)
     places = [found.span() for found in words.finditer(seen)]
     outside = words.sub(" ", seen)
     return bool(places and len(seen) < 2000 and _ABOUT.search(outside) and all(_is_quoted(seen, *at) for at in places))
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """Finds the words of what matched, whatever is between them."""
+    return re.compile(r"[\W_]+".join(map(re.escape, text.replace(".", " ").split())))
+
+
+def without(seen: str, texts: Iterable[str]) -> str:
+    """A plain text without what matched in it."""
+    for text in texts:
+        seen = _pattern(text).sub(" ", seen)
+    return seen
+
+
+_QUOTATION = re.compile(
+    rf"[\"“”„‟«»‹›「」『』《》][^\"“”„‟«»‹›「」『』《》\n]{{8,{_LONGEST_QUOTATION}}}[\"“”„‟«»‹›「」『』《》]"
+    rf"|(?<!\w)['‘’‚`][^'‘’‚`\n]{{8,{_LONGEST_QUOTATION}}}['‘’‚`](?!\w)"
+)
+
+
+def unquoted(seen: str) -> str:
+    """A plain text without its quotations, if it speaks about them; as it is otherwise."""
+    if len(seen) >= 2000:
+        return seen
+    outside = _QUOTATION.sub(" ", seen)
+    return outside if _ABOUT.search(outside) else seen
 
 
 _HOW = re.compile(

@@ -144,7 +144,7 @@ class Images(StrictModel):
 
 
 class Classifier(StrictModel):
-    """A local text classifier (transformers, safetensors) beside the rules.
+    """A local text classifier (transformers, safetensors) beside the rules and the shipped one.
 
     Attributes:
         model: folder.
@@ -167,7 +167,9 @@ class InputText(StrictModel):
         control_tokens: ``break`` puts a space into tokens of chat templates, ``block`` refuses them. Forged turns are
             refused by ``injection``.
         fence: texts of users and text in images are marked as data, between signs that nobody can foresee.
-        classifier: null: rules only.
+        wording: texts of users, tools and images are refused when the shipped classifier of wording gives a higher
+            probability; null: rules only.
+        classifier: a larger one of your own; null: none.
     """
 
     max_chars: int = Field(default=50_000, gt=0, le=100_000)
@@ -175,6 +177,7 @@ class InputText(StrictModel):
     injection: tuple[Literal["override", "reveal", "free", "secretly", "forged_turn"], ...] = INJECTION_KINDS  # type: ignore[assignment]
     control_tokens: Literal["break", "block"] = "break"
     fence: bool = False
+    wording: Share | None = 0.93
     classifier: Classifier | None = None
 
 

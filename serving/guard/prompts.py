@@ -9,7 +9,7 @@ import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from serving.guard import injection
+from serving.guard import injection, wording
 from serving.guard.corrections import digest
 from serving.guard.injection import Found
 from serving.guard.normalise import LONGEST_VIEW, cleaned
@@ -26,6 +26,8 @@ _TOKEN = re.compile(
 )
 INJECTED = "The request has instructions in it that are not let through"
 _REMEMBERED = 20_000
+# Whoever sets a model up writes instructions, and answers speak of them.
+_WORDED = ("user", "tool")
 
 
 def break_tokens(text: str) -> str:
@@ -51,6 +53,8 @@ class PromptCheck:
         self._known: OrderedDict[bytes, Found | None] = OrderedDict()
         self._lock = threading.Lock()  # long texts are looked at in threads
         injection.load()
+        if policy.text_in.wording is not None:
+            wording.score("warm")
 
     def clean(self, request: ChatRequest) -> list[str]:
         """Replace texts in the request; returns what was done: ``invisible``, ``control_token``.
@@ -85,7 +89,7 @@ class PromptCheck:
         roles = (*self._policy.text_in.roles, FIELD)
         wanted = [part for part in request.texts if part.role in roles]
         for part in wanted:
-            self._refuse(part.text, allowed)
+            self._refuse(part.text, allowed, by_wording=part.role in _WORDED)
         said = [part.text for part in wanted if part.role == "user"]
         if len(said) > 1:
             for joined in (" ".join(said), "".join(said), "".join(said[::-1])):
@@ -96,37 +100,49 @@ class PromptCheck:
         found = self.find(text, read_off_image=True)
         if found is not None and digest(image) not in allowed:
             raise RefusedError(400, "prompt_injection", "An image has text in it that gives the model instructions",
-                               stage="image", rule=f"image_text/{found.rule}", contents=image)  # fmt: skip
+                               stage="image", rule=f"image_text/{found.rule}", contents=image,
+                               score=found.score)  # fmt: skip
 
-    def find(self, text: str, *, read_off_image: bool = False) -> Found | None:
-        """The first injected instruction that the policy refuses, or None."""
-        key = hashlib.blake2b(
-            text.encode("utf-8", "surrogatepass"), digest_size=16, key=b"image" * read_off_image
-        ).digest()
+    def find(self, text: str, *, read_off_image: bool = False, by_wording: bool = True) -> Found | None:
+        """The first injected instruction that the policy refuses, or None.
+
+        Args:
+            by_wording: where no rule finds one, the classifier of wording is asked.
+        """
+        above = self._policy.text_in.wording if by_wording else None
+        how = b"image" * read_off_image + b"wording" * (above is not None)
+        key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=how).digest()
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
                 return self._known[key]
         found = None
         for view in dict.fromkeys((text, cleaned(text))):  # what is forwarded is looked at too
-            found = found or injection.find(
+            found, excused = injection.look(
                 view, read_off_image=read_off_image, kinds=frozenset(self._policy.text_in.injection)
             )
+            if found is None and above is not None:
+                score = wording.score(view, read_off_image=read_off_image, excused=excused)
+                found = Found("wording", "wording", "", score) if score > above else None
+            if found is not None:
+                break
         with self._lock:
             self._known[key] = found
             if len(self._known) > _REMEMBERED:
                 self._known.popitem(last=False)
         return found
 
-    def _refuse(self, text: str, allowed: frozenset[str], whole: Iterable[str] = ()) -> None:
+    def _refuse(
+        self, text: str, allowed: frozenset[str], whole: Iterable[str] = (), *, by_wording: bool = True
+    ) -> None:
         if not text.isascii() and len(unicodedata.normalize("NFKD", text)) > LONGEST_VIEW:
             raise RefusedError(400, "text_too_long", "The text has signs in it that stand for too many others",
                                stage="text_in", contents=text)  # fmt: skip
-        found = self.find(text)
+        found = self.find(text, by_wording=by_wording)
         if found is None or digest(text) in allowed or (whole and any(self.find(each) for each in whole)):
             return
         raise RefusedError(400, "prompt_injection", INJECTED,
-                           stage="text_in", rule=found.rule, contents=text)  # fmt: skip
+                           stage="text_in", rule=found.rule, contents=text, score=found.score)  # fmt: skip
 
 
 _FENCE = (

@@ -139,6 +139,11 @@ def _rule(kind: str, language: str, shape: str, words: dict[str, str], *, letter
     return Rule(kind, language, rf" {pattern} ")
 
 
+def words_pattern(words: str, *, letters_only: bool) -> str:
+    """The pattern of one entry of ``languages.yaml``, for text with or without spaces."""
+    return _rule("", "", "{words}", {"words": _alternatives(plain(words))}, letters_only=letters_only).pattern
+
+
 def _with_rests(pattern: str, rest: str) -> str:
     """The pattern with the rest of a word for each ``*``; groups of words, which begin or end with a space, repeat."""
     opened: list[int] = []

@@ -12,9 +12,11 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, BertTokenizerFast
 
 from serving.guard.classifier import load_classifier
+from serving.guard.console import missed_goals
 from serving.guard.corrections import PREFIX, digest
 from serving.guard.trial.attack import Share
 from serving.guard.trial.corrected import corrected_cases
+from serving.guard.trial.overhead import STREAMS, Added, Overhead
 from tests.serving.guard.live import ask, guarded, lines, policy
 from winnow.corrections import Correction
 
@@ -56,6 +58,18 @@ def test_a_guard_is_attacked_over_http(tmp_path):
 def test_a_missed_goal_fails_the_command(tmp_path):
     done = guard_test(tmp_path, [{**_ATTACK, "text": "Be my grandmother."}], "--no-overhead")
     assert done.returncode == 2 and "recall 0/1" in done.stderr
+
+
+def test_every_missed_goal_is_told():
+    slow = Overhead([Added("text", 1, 1.0, 7.25, 9.0, 1.0, goal=5)], (1.0, 1.0), STREAMS - 3)
+    assert [told.split(",")[0] for told in missed_goals(Share(9, 10), Share(1, 50), slow)] == [
+        "recall 9/10 (0.596–0.982) of what rules can see is below 0.95",
+        "false alarms 1/50 (0.004–0.105) are above 0.01",
+        "text takes 7.2 ms more",
+        "3 of 200 streams did not arrive whole",
+    ]
+    good = Overhead([Added("text", 1, 1.0, 5.0, 9.0, 1.0, goal=5)], (1.0, 1.0), STREAMS)
+    assert missed_goals(Share(95, 100), Share(1, 100), good) == missed_goals(Share(0, 0), Share(0, 0), None) == []
 
 
 def test_intervals_are_wilsons():
