@@ -35,7 +35,7 @@ def locked(url: str) -> Iterator[Callable[[], None]]:
     """Hold a lock for the block.
 
     Yields:
-        Raises UserError if another run has taken the lock over.
+        Raises UserError if another run has taken the lock over, or the store does not answer.
 
     Raises:
         UserError: another run holds it, or the store does not answer.
@@ -53,7 +53,7 @@ def locked(url: str) -> Iterator[Callable[[], None]]:
                 storage.put_bytes(_written(token), url)
 
     def check() -> None:
-        if lost.is_set():
+        if lost.is_set() or _read(url).get("token") != token:
             raise UserError(f"{storage.parent(url)}: another run has taken over; run it again when that one has ended")
 
     beating = threading.Thread(target=beat, name="lock", daemon=True)
