@@ -114,13 +114,13 @@ def _cyberseceval(read: Read) -> Iterator[Text]:
     }  # fmt: skip
     for at, row in enumerate(english):
         if at in wanted:
-            yield Text(row["user_input"], True, "cyberseceval", "en", f"cyberseceval/{at}")
+            yield Text(row["user_input"], True, "cyberseceval", "en", "cyberseceval")
     thrice = 3 * len(english)  # three languages of each, then Hindi of each
     for at, row in enumerate(others):
         of = at // 3 if at < thrice else at - thrice
         if of in wanted:
             language = _LANGUAGES.get(row["speaking_language"], "")
-            yield Text(row["user_input"], True, "cyberseceval_many", language, f"cyberseceval/{of}")
+            yield Text(row["user_input"], True, "cyberseceval_many", language, "cyberseceval")
 
 
 _LANGUAGES = {
