@@ -158,12 +158,3 @@ def words_of(rgb: Image.Image) -> NDArray[np.uint32]:
         except ValueError:  # a large image lies in several blocks
             pass
     return np.asarray(rgb.convert("RGBX")).view("<u4")[:, :, 0]
-
-
-def bands_of(words: NDArray[np.uint32]) -> Grey:
-    """(3, height, width) red, green and blue."""
-    from curate.signals.kernels.levels import bands
-
-    made = np.empty((3, *words.shape), np.uint8)
-    bands(words.reshape(-1), made.reshape(3, -1))
-    return made

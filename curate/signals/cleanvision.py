@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from curate.signals.base import Pixels, Signal, bands_of, words_of
-from curate.signals.reduction import BICUBIC, reduced, rows_first
+from curate.signals.base import Pixels, Signal, words_of
+from curate.signals.reduction import BICUBIC, reduced, reduced_colours, rows_first
 
 _BLUR_SIDE = 64
 _SCALE, _FLAT_SPREAD = 0.01, 0.18
@@ -141,7 +141,7 @@ def _at_64(pixels: Pixels) -> Image.Image:
         return raw.resize(size)
     if raw.mode == "L":
         return Image.fromarray(reduced(np.array(raw), (size,), BICUBIC)[0])
-    return Image.fromarray(np.stack([reduced(band, (size,), BICUBIC)[0] for band in bands_of(_words(pixels))], axis=2))
+    return Image.fromarray(reduced_colours(_words(pixels), size, BICUBIC))
 
 
 _LEVELS = np.arange(256)

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PRECISION = 1 << 22
-_TOGETHER = 64  # taps: some of the processor's widest registers, so that no few are left over
+# As ``curate.signals.kernels.resampling`` has them, which is imported late.
+_FOUR, _MANY, _FEW = 4, 16, 8
 
 Grey = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
@@ -61,15 +62,33 @@ def rows_first(width: int, height: int) -> bool:
 
 def reduced(levels: Grey, sizes: tuple[tuple[int, int], ...], kernel: Kernel) -> list[Grey]:
     """``Image.resize`` of one 8-bit band (height, width), rows filtered first, for each (width, height)."""
-    from curate.signals.kernels.resampling import across, down
+    from curate.signals.kernels.resampling import across
 
     (height, width), found = levels.shape, []
     for columns, lines in sizes:
-        strip, made = np.empty((height, columns), np.uint8), np.empty((lines, columns), np.uint8)
-        across(levels, *_dense(width, columns, kernel, _TOGETHER), strip)
-        down(strip, *_dense(height, lines, kernel), made)
-        found.append(made)
+        strip = np.empty((columns, _rounded_up(height, _FOUR)), np.uint8)
+        across(levels, *_halves(width, columns, kernel), strip)
+        found.append(_lower(strip, height, lines, kernel))
     return found
+
+
+def reduced_colours(words: NDArray[np.uint32], size: tuple[int, int], kernel: Kernel) -> Grey:
+    """(height, width, 3): ``reduced`` of the colours of pixels as ``base.words_of`` gives them, for one size."""
+    from curate.signals.kernels.resampling import across_colours
+
+    (height, width), (columns, lines) = words.shape, size
+    strips = np.empty((3, columns, _rounded_up(height, _FOUR)), np.uint8)
+    across_colours(words, *_halves(width, columns, kernel), strips)
+    return np.stack([_lower(strip, height, lines, kernel) for strip in strips], axis=2)
+
+
+def _lower(strip: Grey, height: int, lines: int, kernel: Kernel) -> Grey:
+    """(lines, columns) of a strip (columns, at least ``height``), of which each column lies in a row."""
+    from curate.signals.kernels.resampling import across
+
+    made = np.empty((lines, _rounded_up(len(strip), _FOUR)), np.uint8)
+    across(strip, *_halves(height, lines, kernel), made)
+    return made[:, : len(strip)]
 
 
 def smaller(levels: Grey, longest: int, gap: float) -> Grey:
@@ -85,15 +104,18 @@ def smaller(levels: Grey, longest: int, gap: float) -> Grey:
     if max(levels.shape) <= longest:
         return levels
     share = longest / max(levels.shape)
-    size = [max(round(side * share), 1) for side in levels.shape]
-    factor = max(int(min(side / wanted for side, wanted in zip(levels.shape, size, strict=True)) / gap), 1)
+    height, width = (max(round(side * share), 1) for side in levels.shape)
+    factor = max(int(min(levels.shape[0] / height, levels.shape[1] / width) / gap), 1)
     spans = [float(np.float32(side / factor)) for side in levels.shape]  # as exact as Pillow takes them
     small = reduced_by(levels, factor)
-    top, down = _dense(small.shape[0], size[0], BILINEAR, 1, spans[0])
-    left, across = _dense(small.shape[1], size[1], BILINEAR, 2, spans[1], beyond=True)
-    made = np.empty(size, np.uint8)
-    resized(small, top, down, left.astype(np.uint64), across, made)
-    return made
+    top, down = _inside(small.shape[0], height, BILINEAR, spans[0])
+    made = np.empty((height, _rounded_up(width, _FOUR)), np.uint8)
+    resized(small, top, down, *_halves(small.shape[1], width, BILINEAR, _FEW, spans[1]), made)
+    return np.ascontiguousarray(made[:, :width])
+
+
+def _rounded_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple
 
 
 def reduced_by(levels: Grey, factor: int) -> Grey:
@@ -108,25 +130,40 @@ def reduced_by(levels: Grey, factor: int) -> Grey:
 
 
 @functools.lru_cache(maxsize=512)
-def _dense(
-    length: int, outputs: int, kernel: Kernel, multiple: int = 1, span: float | None = None, beyond: bool = False
-) -> tuple[Whole, NDArray[np.int32]]:
-    """First pixel, and (outputs, taps) weights × 2²², of each output.
+def _halves(
+    length: int, outputs: int, kernel: Kernel, multiple: int = _MANY, span: float | None = None
+) -> tuple[Whole, NDArray[np.int16]]:
+    """First pixel, and (outputs, 2, taps) high and low parts of the weights × 2²², of each output.
+
+    Where taps are few, outputs without any weight make their number a multiple of four.
 
     Args:
-        multiple: of which the number of taps is, if there are so many pixels; those that are too many have no weight.
+        multiple: of which the number of taps is, of which some may lie behind the last pixel.
         span: as of ``_weights``.
-        beyond: whether taps may lie behind the last pixel; there are at least four then.
     """
     first, count, weights = _weights(length, outputs, kernel, span)
-    taps = -(-int(count.max()) // multiple) * multiple
-    taps = max(taps, 4) if beyond else min(taps, length)
-    begin = first if beyond else np.minimum(first, length - taps)
-    dense = np.zeros((outputs, taps), np.int32)
-    line = np.repeat(np.arange(outputs), count)
+    dense = _dense(first, first, count, weights, _rounded_up(int(count.max()), multiple))
+    more = (_rounded_up(outputs, _FOUR) if multiple == _FEW else outputs) - outputs
+    first, dense = np.pad(first, (0, more)), np.pad(dense, ((0, more), (0, 0)))
+    return first, np.stack([dense >> 8, dense & 255], axis=1).astype(np.int16)
+
+
+@functools.lru_cache(maxsize=512)
+def _inside(length: int, outputs: int, kernel: Kernel, span: float) -> tuple[Whole, NDArray[np.int32]]:
+    """First pixel, and (outputs, taps) weights × 2²², of each output, whose taps all lie inside."""
+    first, count, weights = _weights(length, outputs, kernel, span)
+    taps = int(count.max())
+    begin = np.minimum(first, length - taps)
+    return begin, _dense(begin, first, count, weights, taps)
+
+
+def _dense(begin: Whole, first: Whole, count: Whole, weights: Doubles, taps: int) -> NDArray[np.int32]:
+    """(outputs, taps) weights × 2²² of the taps from ``begin`` on."""
+    dense = np.zeros((len(first), taps), np.int32)
+    line = np.repeat(np.arange(len(first)), count)
     tap = np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first - begin, count)
     dense[line, tap] = np.rint(weights * _PRECISION)
-    return begin, dense
+    return dense
 
 
 def _weights(length: int, outputs: int, kernel: Kernel, span: float | None = None) -> tuple[Whole, Whole, Doubles]:

@@ -26,7 +26,7 @@ def look_over(
     """
     width, (lines, columns, _) = words.shape[1], means.shape
     red_blue, greens = np.empty(width, np.uint32), np.empty(width, np.uint32)
-    other, low, byte = np.uint32(0x00FF00FF), np.int64(0xFFFF), np.uint32(0xFF)
+    other, low, byte = np.uint32(0x00FF00FF), np.uint32(0xFFFF), np.uint32(0xFF)
     sums = np.empty((columns, 3), np.int64)
     for line in range(lines):
         sums[:] = 0
@@ -36,51 +36,45 @@ def look_over(
             for y in range(start, min(start + 257, top[line + 1])):
                 row, out = words[y], levels[y]
                 for x in range(width):
-                    word = row[x]
-                    green = (word >> np.uint32(8)) & byte
-                    red_blue[x] += word & other
-                    greens[x] += green
-                    red, blue = word & byte, (word >> np.uint32(16)) & byte
+                    red, green, blue = row[x] & byte, (row[x] >> np.uint32(8)) & byte, (row[x] >> np.uint32(16)) & byte
                     total = red * np.uint32(19595) + green * np.uint32(38470) + blue * np.uint32(7471)
                     out[x] = (total + np.uint32(0x8000)) >> np.uint32(16)
+                for x in range(width):  # again, since both at once are more than the processor's registers hold
+                    red_blue[x] += row[x] & other
+                    greens[x] += (row[x] >> np.uint32(8)) & byte
             for column in range(columns):
+                reds, green_ones, blues = np.uint64(0), np.uint64(0), np.uint64(0)
                 for x in range(left[column], left[column + 1]):
-                    both = np.int64(red_blue[x])
-                    sums[column, 0] += both & low
-                    sums[column, 1] += greens[x]
-                    sums[column, 2] += both >> 16
+                    reds += red_blue[x] & low
+                    green_ones += greens[x]
+                    blues += red_blue[x] >> np.uint32(16)
+                sums[column, 0] += np.int64(reds)
+                sums[column, 1] += np.int64(green_ones)
+                sums[column, 2] += np.int64(blues)
         for column in range(columns):
             count = max((top[line + 1] - top[line]) * (left[column + 1] - left[column]), 1)
             for band in range(3):
                 means[line, column, band] = (2 * sums[column, band] + count) // (2 * count)
-    # Four tables, since a processor waits for its last increment of the same number.
-    first, second = np.zeros(256, np.uint32), np.zeros(256, np.uint32)
-    third, fourth = np.zeros(256, np.uint32), np.zeros(256, np.uint32)
-    one, last = np.uint32(1), np.uint64(255)
+    # Eight tables, since a processor waits for its last increment of the same number.
+    tables, one, last = np.zeros(8 * 256, np.uint32), np.uint32(1), np.uint64(255)
     flat = levels.reshape(-1)
     whole = len(flat) // 8 * 8
     for eight in flat[:whole].view(np.uint64):
-        first[eight & last] += one
-        second[(eight >> np.uint64(8)) & last] += one
-        third[(eight >> np.uint64(16)) & last] += one
-        fourth[(eight >> np.uint64(24)) & last] += one
-        first[(eight >> np.uint64(32)) & last] += one
-        second[(eight >> np.uint64(40)) & last] += one
-        third[(eight >> np.uint64(48)) & last] += one
-        fourth[eight >> np.uint64(56)] += one
+        tables[eight & last] += one
+        tables[((eight >> np.uint64(8)) & last) + np.uint64(256)] += one
+        tables[((eight >> np.uint64(16)) & last) + np.uint64(512)] += one
+        tables[((eight >> np.uint64(24)) & last) + np.uint64(768)] += one
+        tables[((eight >> np.uint64(32)) & last) + np.uint64(1024)] += one
+        tables[((eight >> np.uint64(40)) & last) + np.uint64(1280)] += one
+        tables[((eight >> np.uint64(48)) & last) + np.uint64(1536)] += one
+        tables[(eight >> np.uint64(56)) + np.uint64(1792)] += one
     for level in flat[whole:]:
-        first[level] += one
+        tables[level] += one
     for level in range(256):
-        counts[level] = np.int64(first[level]) + second[level] + third[level] + fourth[level]
-
-
-@compiled
-def bands(words: NDArray[np.uint32], out: Grey) -> None:
-    """(3, pixels): red, green and blue of pixels in one line."""
-    red, green, blue = out[0], out[1], out[2]
-    for at in range(len(words)):
-        word = words[at]
-        red[at], green[at], blue[at] = word, word >> np.uint32(8), word >> np.uint32(16)
+        count = np.int64(0)
+        for table in range(8):
+            count += tables[256 * table + level]
+        counts[level] = count
 
 
 @compiled
