@@ -83,13 +83,13 @@ def _squares_at(words: Words, ranks: NDArray[np.int64]) -> Words:
         if (ranks[:, 0] >= below).all() and (ranks[:, 1] < below + inside).all():
             break
     first = ranks - below[:, None]
-    return np.stack([np.sort(row[:count])[at] for row, count, at in zip(out, inside, first, strict=True)])
+    return np.stack([np.partition(row[:count], at)[at] for row, count, at in zip(out, inside, first, strict=True)])
 
 
 def _around(words: Words, ranks: NDArray[np.int64]) -> tuple[Words, Words]:
     """Ends of a range in which each rank is very likely."""
     step = len(words) // _SAMPLE | 1  # odd: a grid is seldom in the picture as well
-    found = np.sort(_square(words[::step]))
+    found = np.sort(_square(words[::step].copy()))
     share = ranks[:, 0] / len(words)
     place, doubt = share * len(found), 4 * np.sqrt(share * (1 - share) * len(found)) + 4
     ends = np.concatenate([[np.uint32(0)], found, [_MOST]])

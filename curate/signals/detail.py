@@ -48,6 +48,7 @@ _SIDE = 256
 _GAP = 1.5  # how much larger than the copy what is filtered is at least
 _TILE = 32
 _SPACING = 24
+_AT_ONCE = 51  # tiles, whose waves stay in a processor's cache
 _TILES = 4  # along each side of the image in its own size
 _DIRECTIONS = 8
 _HALF_SECTOR = 0.75 * math.pi / _DIRECTIONS
@@ -91,24 +92,23 @@ def detail(pixels: Pixels) -> dict[str, float | None]:
 
     from curate.signals.kernels.spectra import band_means, windowed
 
-    grids = []
-    for levels, places in ((smaller(pixels.levels, _SIDE, _GAP), _spread), (pixels.levels, _few)):
+    found: list[float | None] = []
+    small = smaller(pixels.levels, _SIDE, _GAP)
+    for levels, places, every in ((small, _spread, True), (pixels.levels, _few, False)):
         top, left = map(places, levels.shape)
         if min(levels.shape) < _TILE:  # mirrored
             levels = np.pad(levels, [(0, max(_TILE - side, 0)) for side in levels.shape], mode="symmetric")
-        grids.append((levels, top, left))
-    count = len(grids[0][1]) * len(grids[0][2])
-    tiles = np.empty((count + len(grids[1][1]) * len(grids[1][2]), _TILE, _TILE), np.float32)
-    for (levels, top, left), part in zip(grids, (tiles[:count], tiles[count:]), strict=True):
-        windowed(levels, top, left, _WINDOW, part)
-    waves = scipy.fft.rfft2(tiles, overwrite_x=True)
-    means = np.empty((len(tiles), len(_BANDS[1]) - 1), np.float32)
-    band_means(waves.reshape(len(waves), -1), *_BANDS, means)
-    of, noise = _DIRECTIONS, means[:, -1]
-    return {
-        "detail": _softest(means[:count, :of], means[:count, of : 2 * of], noise[:count]),
-        "detail_full": _softest(means[count:, -3:-2], means[count:, -2:-1], noise[count:]),
-    }
+        across = len(left)
+        means = np.empty((len(top) * across, len(_BANDS[1]) - 1), np.float32)
+        lines = max(_AT_ONCE // across, 1)
+        for first in range(0, len(top), lines):
+            some = top[first : first + lines]
+            tiles = np.empty((len(some) * across, _TILE, _TILE), np.float32)
+            windowed(levels, some, left, _WINDOW, tiles)
+            waves = scipy.fft.rfft2(tiles, overwrite_x=True)
+            band_means(waves.reshape(len(waves), -1), *_BANDS, means[first * across :][: len(waves)])
+        found.append(_softest(means, every))
+    return dict(zip(("detail", "detail_full"), found, strict=True))
 
 
 def _spread(side: int) -> NDArray[np.int64]:
@@ -126,14 +126,18 @@ def _starts(side: int, count: int) -> NDArray[np.int64]:
     return np.linspace(0, max(side - _TILE, 0), max(count, 1)).round().astype(np.int64)
 
 
-def _softest(coarse: Floats, fine: Floats, noise: Floats) -> float | None:
-    """Fine through coarse in dB of (tiles, directions), at ``_QUANTILE`` of the tiles that have the direction."""
+def _softest(means: Floats, every: bool) -> float | None:
+    """Fine through coarse in dB at ``_QUANTILE`` of the (tiles, bands) that have the direction.
+
+    Args:
+        every: whether each direction is looked at, and not all of them together.
+    """
     from curate.signals.kernels.spectra import softest
 
-    fewest = min(_MIN_TILES, max(len(noise) // 16, 1))
-    rank = _rank(len(noise), _NOISE_QUANTILE)
-    coarse, fine, noise = (np.ascontiguousarray(power) for power in (coarse, fine, noise))
-    ratio = float(softest(coarse, fine, noise, rank, _GATE, _ABOVE_NOISE, _LEAST, _QUANTILE, fewest))
+    directions, coarse, fine = (_DIRECTIONS, 0, _DIRECTIONS) if every else (1, 2 * _DIRECTIONS, 2 * _DIRECTIONS + 1)
+    fewest = min(_MIN_TILES, max(len(means) // 16, 1))
+    rank = _rank(len(means), _NOISE_QUANTILE)
+    ratio = float(softest(means, directions, coarse, fine, rank, _GATE, _ABOVE_NOISE, _LEAST, _QUANTILE, fewest))
     return None if ratio < 0 else 10 * math.log10(ratio)
 
 

@@ -71,31 +71,34 @@ def band_means(
 
 @compiled
 def softest(
-    coarse: Floats, fine: Floats, noise: Floats, noise_rank: int, gate: float, above: float, least: float,
+    means: Floats, directions: int, coarse: int, fine: int, noise_rank: int, gate: float, above: float, least: float,
     share: float, fewest: int,
 ) -> np.float32:  # fmt: skip
     """The lowest over the directions of fine / coarse at ``share`` of the tiles that have the direction.
 
     Args:
-        coarse, fine: (tiles, directions) power; ``noise`` (tiles,).
+        means: (tiles, bands) power; the last band is noise.
+        directions: their number.
+        coarse, fine: the first of their bands.
         noise_rank: of the tile whose noise is subtracted everywhere.
         gate, above: power above the noise, and the same as a multiple of the noise, that a tile must have.
         least: power, below which nothing is measured.
         fewest: tiles, below which a direction says nothing; -1 where none says anything.
     """
-    tiles, directions = coarse.shape
+    tiles = means.shape[0]
     ordered, count = np.empty(tiles, np.float32), 0
-    for value in noise:
-        count = _insert(ordered, count, value)
+    for tile in range(tiles):
+        count = _insert(ordered, count, means[tile, means.shape[1] - 1])
     floor = ordered[noise_rank]
     gate_, above_, least_ = np.float32(gate), np.float32(above), np.float32(least)
     lowest = np.float32(-1)
     for direction in range(directions):
         count = 0
         for tile in range(tiles):
-            power = np.float32(coarse[tile, direction] - floor)
+            power = np.float32(means[tile, coarse + direction] - floor)
             if power > np.float32(gate_ + above_ * floor):
-                value = max(np.float32(fine[tile, direction] - floor), np.float32(np.float32(0.1) * floor + least_))
+                own = np.float32(means[tile, fine + direction] - floor)
+                value = max(own, np.float32(np.float32(0.1) * floor + least_))
                 count = _insert(ordered, count, np.float32(value / power))
         if count >= fewest:
             value = ordered[int(share * (count - 1))]
