@@ -1,6 +1,6 @@
 """Measuring against bare decoding, CleanVision and imagededup with the same number of processes, on real photographs.
 
-    python -m benchmarks.bench_measure [--images 300] [--sides 480 640 1280] [--workers 2]
+    python -m benchmarks.bench_measure [--images 300] [--sides 480 640 1280] [--workers 2] [--parts]
 
 Bare decoding reads each file and decodes it with Pillow, nothing else: once as everybody writes it
 (``Image.open(file).convert("RGB")``, which copies an image that is RGB already), once with ``load()`` alone, which is
@@ -14,6 +14,8 @@ Both are measured with and without ``cleanvision: true``. All take turns; the fi
 The peers (``pip install 'winnow-vlm[peers]'``) measure the same files in the same process: CleanVision its seven scores
 and its two kinds of duplicate, imagededup its PHash. Their time is divided by that of measuring with
 ``cleanvision: true``, which computes all of these scores and far more than one hash.
+
+``--parts`` prints what each signal takes instead, in milliseconds an image: the least of nine rounds for each image.
 
 Goals, for the classical signals: 80% of bare decoding's speed, 8 times CleanVision, 15 times imagededup and CleanVision
 together.
@@ -43,8 +45,12 @@ from curate.engines import batched, cpu_count
 from curate.engines.local import LocalPool
 from curate.measure.images import measure_images
 from curate.settings.signals import MeasureSettings
+from curate.signals import PIXEL_SIGNALS, SIGNALS, prepare
+from curate.signals.base import Pixels
+from winnow.files import sha256_bytes
+from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode_whole
 
-_ROUNDS = 3
+_ROUNDS, _ROUNDS_OF_PARTS = 3, 9
 
 
 def make_photos(folder: Path, count: int, side: int) -> list[str]:
@@ -92,10 +98,53 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--sides", type=int, nargs="+", default=[480, 640, 1280], help="widths of the images in pixels")
     parser.add_argument("--workers", type=int, default=cpu_count())
+    parser.add_argument("--parts", action="store_true", help="what each signal takes")
     arguments = parser.parse_args()
     for side in arguments.sides:
         with tempfile.TemporaryDirectory() as made:
-            _compare(Path(made), arguments.images, side, arguments.workers)
+            if arguments.parts:
+                _take_apart(Path(made), arguments.images, side)
+            else:
+                _compare(Path(made), arguments.images, side, arguments.workers)
+
+
+def _take_apart(folder: Path, count: int, side: int) -> None:
+    files = [folder / path for path in make_photos(folder, count, side)]
+    prepare(PIXEL_SIGNALS)
+    least: dict[str, list[float]] = {}
+    for file in files:
+        rounds = [_parts(file.read_bytes()) for _ in range(_ROUNDS_OF_PARTS)]
+        for name in rounds[0]:
+            least.setdefault(name, []).append(min(parts[name] for parts in rounds))
+    for name, seconds in least.items():
+        print(f"{side} px, {name}: {1000 * statistics.mean(seconds):.3f} ms", flush=True)
+
+
+def _parts(data: bytes) -> dict[str, float]:
+    """Seconds of decoding, of the views that signals share, and of each signal."""
+    parts, last = {}, time.perf_counter()
+
+    def done(name: str) -> None:
+        nonlocal last
+        parts[name] = time.perf_counter() - last
+        last = time.perf_counter()
+
+    digest = sha256_bytes(data)
+    done("hash of the bytes")
+    decoded = decode_whole(data, max_bytes=DEFAULT_MAX_BYTES, max_pixels=DEFAULT_MAX_PIXELS)
+    done("decode and classify")
+    if decoded.image is None or decoded.original is None:
+        raise RuntimeError(f"{digest} was not decoded: no figure")
+    pixels = Pixels(decoded.image, decoded.original)
+    pixels.histogram  # noqa: B018 (made at first use)
+    done("luminance, histogram and thumbnail")
+    pixels.lines  # noqa: B018
+    done("lines")
+    for name in PIXEL_SIGNALS:
+        if (compute := SIGNALS[name].compute) is not None:
+            compute(pixels)
+            done(name)
+    return parts
 
 
 def _compare(folder: Path, count: int, side: int, workers: int) -> None:

@@ -9,7 +9,7 @@ from curate.signals.kernels import compiled
 
 Words = NDArray[np.uint32]
 Counts = NDArray[np.int64]
-_CHUNK = 128  # pixels at a time, of most of which no square is near a percentile
+_CHUNK = 64  # pixels at a time, whose squares mostly lie all on one side of a percentile
 
 
 @compiled
@@ -57,20 +57,25 @@ def squares(words: Words, low: Words, high: Words, below: Counts, inside: Counts
     found, byte = np.empty(_CHUNK, np.uint32), np.uint32(255)
     for start in range(0, len(words), _CHUNK):
         chunk = words[start : start + _CHUNK]
+        highest, lowest = np.uint32(0), np.uint32(0xFFFFFFFF)
         for at in range(len(chunk)):
             word = chunk[at]
             r, g, b = word & byte, (word >> np.uint32(8)) & byte, (word >> np.uint32(16)) & byte
-            found[at] = r * r * np.uint32(241) + g * g * np.uint32(691) + b * b * np.uint32(68)
+            square = np.uint32(r * r * np.uint32(241) + g * g * np.uint32(691) + b * b * np.uint32(68))
+            found[at], highest, lowest = square, max(highest, square), min(lowest, square)
         for number in range(len(low)):
             least, span = low[number], np.uint32(high[number] - low[number])
-            less, near = np.uint32(0), np.uint32(0)
-            for at in range(len(chunk)):
-                less = np.uint32(less + np.uint32(found[at] < least))
-                near = np.uint32(near + np.uint32(np.uint32(found[at] - least) <= span))  # below it, it is huge
-            below[number] += less
-            if near:
-                to, count = out[number], inside[number]
+            if highest < least:
+                below[number] += len(chunk)
+            elif lowest <= high[number]:
+                less, near = np.uint32(0), np.uint32(0)
                 for at in range(len(chunk)):
-                    to[count] = found[at]  # no more than there are pixels, and overwritten if it is not in the range
-                    count += np.uint32(found[at] - least) <= span
-                inside[number] = count
+                    less = np.uint32(less + np.uint32(found[at] < least))
+                    near = np.uint32(near + np.uint32(np.uint32(found[at] - least) <= span))  # below it, it is huge
+                below[number] += less
+                if near:
+                    to, count = out[number], inside[number]
+                    for at in range(len(chunk)):
+                        to[count] = found[at]  # no more than there are pixels, and overwritten if not in the range
+                        count += np.uint32(found[at] - least) <= span
+                    inside[number] = count

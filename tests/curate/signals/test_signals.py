@@ -11,10 +11,11 @@ import sklearn.datasets
 from PIL import Image, ImageFilter
 
 from curate.signals import PIXEL_SIGNALS, SIGNALS, describe, measure_pixels
+from curate.signals.base import words_of
 from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import load_nsfw, nsfw_pixels, nsfw_scores
 from curate.signals.pixels import edge_ratios
-from curate.signals.reduction import BICUBIC, LANCZOS, reduced
+from curate.signals.reduction import BICUBIC, LANCZOS, reduced, reduced_colours
 from tests.curate.make_images import clip_folder, noise, shape
 
 SKIMAGE = Path(skimage.__file__).parent / "data"
@@ -80,6 +81,14 @@ def test_reduction_equals_pillows(size):
         for wanted in ((32, 32), (9, 8), (size[0], 8), (9, size[1])):
             (found,) = reduced(levels, (wanted,), kernel)
             assert (found == np.asarray(grey.resize(wanted, resampling))).all(), wanted
+
+
+@pytest.mark.parametrize("size", [(640, 427), (65, 65), (101, 150), (2001, 31)])
+def test_reduction_of_colours_equals_pillows(size):
+    image = noise(*size).point(lambda level: 255 * (level > 127))  # sums beyond black and white are cut off
+    for wanted in ((64, size[1] * 64 // size[0] or 1), (9, 8), (30, size[1])):
+        found = reduced_colours(words_of(image), wanted, BICUBIC)
+        assert (found == np.asarray(image.resize(wanted, Image.Resampling.BICUBIC))).all(), wanted
 
 
 @pytest.mark.parametrize("path", PHOTOS + PAGES, ids=lambda path: path.stem)
