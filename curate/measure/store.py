@@ -39,6 +39,7 @@ from winnow.images import NOT_MEASURED, STILLS, locate, wrong_extension
 from winnow.tables import ROWS_A_GROUP, write_parquet
 
 PATHS, CACHE, JOURNAL, STAT = "paths.parquet", ".cache", "journal", "stat.parquet"
+_NEXT_STAT = "next-stat.parquet"  # of the paths that are about to be put in place
 _META = b"winnow"
 _KEY = 64  # letters of an image key
 _PATH_SCHEMA = pa.schema(
@@ -82,6 +83,7 @@ class Store:
             raise UserError(f"{folder}: cannot be created ({error.strerror})") from error
         for leftover in [*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp")]:
             leftover.unlink()
+        self._take_next_stat()
         self.first_block = self._metadata(folder / PATHS).get("next_part", 0)
         for old in self._numbered(JOURNAL, ""):
             if old[0] < self.first_block:  # its run ended, only this file was not yet removed
@@ -141,8 +143,8 @@ class Store:
         if self.next_block == self.first_block and (self.folder / PATHS).is_file():
             return
         schema = _PATH_SCHEMA.with_metadata({_META: json.dumps({"next_part": self.next_block})})
-        stat_file = self.folder / CACHE / STAT
-        stat_file.parent.mkdir(exist_ok=True)
+        cache = self.folder / CACHE
+        cache.mkdir(exist_ok=True)
         stat_schema = pa.schema(_STAT_FIELDS)
         stats = [stat_schema.empty_table()]
 
@@ -154,9 +156,13 @@ class Store:
                 stats.append(alive.select(stat_schema.names).cast(stat_schema))
                 yield alive.select(_PATH_SCHEMA.names).cast(schema)
 
-        write_parquet(self.folder / PATHS, kept(), schema)
-        of = {_META: json.dumps({"of": sha256_file(self.folder / PATHS), "read_at": self._started})}
-        write_parquet(stat_file, stats, stat_schema.with_metadata(of))
+        # Times first, paths in one step: without its times every file would be read again, and its path come last.
+        made = cache / f".{PATHS}.tmp"
+        write_parquet(made, kept(), schema)
+        of = {_META: json.dumps({"of": sha256_file(made), "read_at": self._started})}
+        write_parquet(cache / _NEXT_STAT, stats, stat_schema.with_metadata(of))
+        made.replace(self.folder / PATHS)
+        (cache / _NEXT_STAT).replace(cache / STAT)
         shutil.rmtree(self.folder / JOURNAL, ignore_errors=True)
         self.first_block = self.next_block
 
@@ -188,6 +194,17 @@ class Store:
         for number, (name, count) in enumerate(parts, start=1):
             own, rows = (rows, []) if number == len(parts) else (rows[:count], rows[count:])
             self.write_part(self.folder / name, own, image_schema(None, {}))
+
+    def _take_next_stat(self) -> None:
+        """After a kill: the times of the paths that are in place, or of ones that never came there."""
+        made = self.folder / CACHE / _NEXT_STAT
+        if not made.is_file():
+            return
+        paths = self.folder / PATHS
+        if paths.is_file() and self._metadata(made).get("of") == sha256_file(paths):
+            made.replace(made.with_name(STAT))
+        else:
+            made.unlink()
 
     def _stat(self) -> pa.Table | None:
         """Sizes and times of ``paths.parquet``'s files, if they belong to this very table."""

@@ -15,7 +15,9 @@ import pytest
 from PIL import Image
 
 import curate.measure.row
+import curate.measure.store
 from curate.measure.images import measure_images
+from curate.measure.store import Store
 from curate.measure.texts import measure_text
 from curate.settings.signals import ClipSettings, MeasureSettings
 from curate.signals import SIGNALS
@@ -24,6 +26,7 @@ from tests.curate.make_images import clip_folder, encoded, noise, shape, write
 from tests.curate.one_part import corrected_of
 from winnow.errors import UserError
 from winnow.records import Sample, Turn
+from winnow.tables import write_parquet
 
 PLAIN = MeasureSettings(workers=1, shard_size=4)
 
@@ -317,9 +320,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from curate.measure.images import measure_images
+from curate.measure.store import Store
 from curate.measure.texts import measure_text
 from tests.curate.one_part import corrected_of
 from winnow.records import Sample, Turn
+from winnow.tables import write_parquet
 from curate.settings.signals import MeasureSettings
 if __name__ == "__main__":
     root, out, workers = sys.argv[1:]
@@ -390,3 +395,52 @@ def test_models_resume_with_the_same_bytes(root, tmp_path, clip, monkeypatch):
             run(broken)
     run(broken)
     assert tree(broken) == tree(whole)
+
+
+@pytest.mark.parametrize("earlier", [0, 6])
+def test_stopped_at_any_write_of_its_end_the_paths_are_in_the_same_order(root, tmp_path, monkeypatch, earlier):
+    """Without the files' times all would be read again, and those that are missing come first."""
+    for file in root.iterdir():
+        os.utime(file, (1, 1))  # a file that was written just now is read again
+    whole = tmp_path / "whole"
+    for paths in (PATHS[:earlier], PATHS):
+        measure_images(paths, root, whole, PLAIN)
+
+    def stopping(write):
+        def stopped(*args, **more):
+            nonlocal left
+            write(*args, **more)
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+
+        return stopped
+
+    for writes in range(1, 9):
+        out, left = tmp_path / str(writes), 0
+        measure_images(PATHS[:earlier], root, out, PLAIN)
+        with monkeypatch.context() as patched:
+            finish = Store.finish
+
+            def ending(store, superseded, patched=patched, finish=finish, number=writes):
+                nonlocal left
+                left = number
+                patched.setattr(curate.measure.store, "write_parquet", stopping(write_parquet))
+                patched.setattr(Path, "replace", stopping(Path.replace))
+                finish(store, superseded)
+
+            patched.setattr(Store, "finish", ending)
+            try:
+                measure_images(PATHS, root, out, PLAIN)
+                ended = True
+            except KeyboardInterrupt:
+                ended = False
+        report = measure_images(PATHS, root, out, PLAIN)
+        assert report.decodes == 0
+        assert (out / "paths.parquet").read_bytes() == (whole / "paths.parquet").read_bytes(), writes
+        assert {path.name for path in (out / ".cache").iterdir()} == {
+            path.name for path in (whole / ".cache").iterdir()
+        }
+        if ended:
+            break
+    assert ended and writes >= 3
