@@ -97,7 +97,8 @@ def run(work: Work, folder: Path) -> subprocess.Popen[bytes]:
 def result(work: Work, command: subprocess.Popen[bytes], folder: Path) -> dict[str, Any]:
     """What a command that ended by itself has left."""
     assert command.returncode == 0, (folder / "log").read_text(errors="replace")
-    assert not list((folder / "out").rglob("*.tmp"))
+    left = sorted(map(str, (folder / "out").rglob("*.tmp")))
+    assert not left, f"left behind: {', '.join(left)}"
     return work.outputs(folder)
 
 
