@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import stat
 import threading
@@ -35,6 +36,27 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what ``atomic_path`` has left below ``folder`` in processes of this machine that were killed."""
+    for path in folder.rglob(".*.tmp"):
+        writer = re.search(r"\.(\d+)-\d+\.tmp$", path.name)
+        if writer and not is_running(int(writer[1])):
+            path.unlink(missing_ok=True)
+
+
+def is_running(pid: object) -> bool:
+    """Whether a process of this machine has this number."""
+    if not isinstance(pid, int):
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager

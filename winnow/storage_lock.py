@@ -22,7 +22,7 @@ from typing import Any
 
 from winnow import storage
 from winnow.errors import UserError
-from winnow.files import parse_json
+from winnow.files import is_running, parse_json
 
 LOCK = "lock.json"
 _BEAT = 20.0  # seconds
@@ -88,7 +88,7 @@ def _take(url: str, token: str) -> None:
 
 def _is_dead(url: str, held: dict[str, Any]) -> bool:
     if held.get("machine") == _machine():
-        return not _runs(held.get("pid"))
+        return not is_running(held.get("pid"))
     print(f"{url}: held by {held.get('owner')}; waiting for a sign of life", file=sys.stderr)
     for _ in range(_BEATS_MISSED):
         time.sleep(_BEAT)
@@ -109,18 +109,6 @@ def _machine() -> str:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return f"{socket.gethostname()} {uuid.getnode()}"
-
-
-def _runs(pid: object) -> bool:
-    if not isinstance(pid, int):
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _read(url: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from finetune.training.stage import done_folder, is_done, run_stage
 from winnow.anatomy import find_parts
 from winnow.downloads import is_remote, parse, pinned
 from winnow.errors import UserError
-from winnow.files import write_json
+from winnow.files import remove_leftovers, write_json
 from winnow.inputs import save_input_settings
 from winnow.models import check_model_name, empty_model, prepare_libraries
 from winnow.run import MANIFEST, Stages, is_current, package_versions, read_manifest, write_manifest
@@ -65,8 +65,10 @@ def train(recipe: TrainRecipe, *, fresh: bool = False) -> Path:
     console = Console(stderr=True, highlight=False, quiet=not state.is_main_process)
     resolved, inputs = recipe.model_dump(mode="json"), input_digests(recipe, rows)
     with state.main_process_first():
-        if fresh and state.is_main_process:
-            _remove_run(folder)
+        if state.is_main_process:
+            remove_leftovers(folder)
+            if fresh:
+                _remove_run(folder)
         current = _is_finished(folder, resolved, inputs)
         if not current:
             _refuse_other_run(folder, resolved, inputs)

@@ -5,6 +5,8 @@ import json
 import math
 import multiprocessing
 import os
+import subprocess
+import sys
 import threading
 
 import filelock
@@ -20,6 +22,7 @@ from winnow.files import (
     parse_json,
     read_json,
     read_regular,
+    remove_leftovers,
     sha256_bytes,
     sha256_file,
     strict_json,
@@ -172,3 +175,15 @@ def test_json_never_holds_what_is_no_json(value):
 
     assert json.loads(strict_json(value), parse_constant=no_constant) == expected(value)
     assert json.loads(strict_json({"a": (value,)}, indent=2, sort_keys=True)) == {"a": [expected(value)]}
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path):
+    write = "import os, sys; from pathlib import Path; from winnow.files import atomic_path\n"
+    write += "with atomic_path(Path(sys.argv[1])) as made: made.write_text('half'); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", write, tmp_path / "deep" / "a.json"], check=False)
+    assert len(list(tmp_path.rglob("*.tmp"))) == 1
+    (tmp_path / ".of others.tmp").write_text("")
+    with atomic_path(tmp_path / "b.json") as made:
+        made.write_text("whole")
+        remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == [".of others.tmp", "b.json", "deep"]
