@@ -48,7 +48,8 @@ def name_box() -> None:
             st.text(who.name or "(the proxy named nobody)")
         return
     st.session_state.setdefault(_REVIEWER, who.name)
-    st.session_state[_BOX] = st.session_state[_REVIEWER]
+    # Set on every run, the value of a run that began earlier would undo a name that was typed since.
+    st.session_state.setdefault(_BOX, st.session_state[_REVIEWER])
     with st.sidebar:
         st.text_input(
             "Reviewer", key=_BOX, icon=":material/person:", max_chars=LONGEST_NAME, on_change=_named,

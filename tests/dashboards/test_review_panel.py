@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
 from tests.dashboards.browser import chromium, chromium_path, free_port, loaded, serving, settled, started
 from tests.dashboards.folders import build
@@ -284,6 +284,43 @@ def test_the_page_below_and_the_nearest_rows_are_of_the_row_on_the_screen(page: 
     press(page, "k", "n")
     expect(page.get_by_role("button", name="Hide the nearest training rows")).to_be_visible()
     expect(below).to_have_attribute("href", re.compile("many-1$"))
+
+
+def test_a_name_stands_while_a_slow_run_of_the_page_still_knows_the_earlier_one(
+    browser: Browser, server: str, many: Path
+) -> None:
+    context = browser.new_context(viewport={"width": 1280, "height": 720}, base_url=server)
+    tab = context.new_page()
+    held: list[Callable[[], None]] = []
+    is_slow = False
+
+    def between(socket: WebSocketRoute) -> None:
+        def told(message: str | bytes) -> None:
+            if is_slow:
+                held.append(lambda: socket.send(message))
+            else:
+                socket.send(message)
+
+        socket.connect_to_server().on_message(told)
+
+    tab.route_web_socket(re.compile("/_stcore/stream"), between)
+    tab.goto(_ALL)
+    at(tab, 1)
+    settled(tab)
+    is_slow = True
+    tab.keyboard.press("j")  # the page below follows: a run that knows the earlier name
+    seen = -1
+    while not held or len(held) != seen:
+        seen = len(held)
+        tab.wait_for_timeout(1500)
+    sign(tab, "late")
+    for send in held[:seen]:
+        send()
+    tab.wait_for_timeout(1000)
+    tab.keyboard.press("w")
+    (line,) = lines_of(many, "late", 1, tab)
+    assert line.sample_id == "easy_vqa/test/many-1"
+    context.close()
 
 
 def test_two_reviewers_keep_their_names_at_speed(browser: Browser, server: str, many: Path) -> None:
