@@ -9,6 +9,7 @@ from typing import Any
 
 from curate.readers.files.json import RawRow
 from winnow.errors import UserError
+from winnow.records import BadRow
 
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
 _MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
@@ -16,7 +17,9 @@ _SAVED = ("state.json", "dataset_info.json")
 _SAVED_SPLITS = "dataset_dict.json"
 
 
-def parquet_rows(path: Path, groups: Sequence[int] | None = None, where: str | None = None) -> Iterator[RawRow]:
+def parquet_rows(
+    path: Path, groups: Sequence[int] | None = None, where: str | None = None
+) -> Iterator[RawRow | BadRow]:
     """Rows of a Parquet file.
 
     Args:
@@ -36,13 +39,13 @@ def parquet_rows(path: Path, groups: Sequence[int] | None = None, where: str | N
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as table:
             batches = table.iter_batches(batch_size=batch_rows(table), row_groups=groups)
             for values in _values(batches, table.schema_arrow):
-                yield RawRow(values, f"{where}{position + 1}", position)
+                yield _row(values, f"{where}{position + 1}", position)
                 position += 1
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as Parquet after row {position} ({error})") from error
 
 
-def arrow_rows(path: Path) -> Iterator[RawRow]:
+def arrow_rows(path: Path) -> Iterator[RawRow | BadRow]:
     """Rows of an Arrow IPC file or stream, Feather version 2 among them.
 
     Raises:
@@ -58,7 +61,7 @@ def arrow_rows(path: Path) -> Iterator[RawRow]:
             opened = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
             batches = (opened.get_batch(n) for n in range(opened.num_record_batches)) if is_file else opened
             for values in _values(_in_parts(batches), opened.schema):
-                yield RawRow(values, f"{path}: row {position + 1}", position)
+                yield _row(values, f"{path}: row {position + 1}", position)
                 position += 1
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UserError(f"{path}: not readable as Arrow after row {position} ({error})") from error
@@ -96,13 +99,38 @@ def _document(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _values(batches: Iterable[Any], schema: Any) -> Iterator[dict[str, Any]]:
+def _row(values: dict[str, Any] | str, where: str, position: int) -> RawRow | BadRow:
+    return BadRow(where, values, position) if isinstance(values, str) else RawRow(values, where, position)
+
+
+def _values(batches: Iterable[Any], schema: Any) -> Iterator[dict[str, Any] | str]:
+    """The values of each row, or what is wrong with them."""
     classes = _classes(schema)
     for batch in batches:
-        for values in batch.to_pylist():
-            for column, names in classes.items():
-                values[column] = _named(values[column], names)
+        for values in _plain(batch):
+            if isinstance(values, dict):
+                for column, names in classes.items():
+                    values[column] = _named(values[column], names)
             yield values
+
+
+def _plain(batch: Any) -> Iterator[dict[str, Any] | str]:
+    """Rows as Python's values; what Python has no value for, or is no text, costs the row that it is in."""
+    try:
+        yield from batch.to_pylist()
+    except (ValueError, OverflowError):
+        for number in range(len(batch)):
+            yield _plain_row(batch.slice(number, 1))
+
+
+def _plain_row(row: Any) -> dict[str, Any] | str:
+    values = {}
+    for name, column in zip(row.schema.names, row.columns, strict=True):
+        try:
+            (values[name],) = column.to_pylist()
+        except (ValueError, OverflowError) as error:
+            return f"{name!r} of type {column.type!s:.100} cannot be read ({error})"
+    return values
 
 
 def _classes(schema: Any) -> dict[str, list[str]]:

@@ -92,6 +92,26 @@ def test_classes_of_a_parquet_file_have_their_names(tmp_path):
     assert [row.answer for row in opened(tmp_path / "a.parquet").rows()] == ["cat", "dog"]
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([0, 2**30], pa.date32()),
+        pa.array([0, 2**60], pa.timestamp("us")),
+        pa.array([0, 2**62], pa.duration("s")),
+        pa.array([b"a", b"\xff"]).view(pa.string()),
+        pa.array([[b"a"], [b"\xff"]]).view(pa.list_(pa.string())),
+    ],
+    ids=lambda values: str(values.type),
+)
+def test_a_value_of_parquet_that_nothing_can_hold_costs_its_row(tmp_path, values):
+    columns = {"image": ["a.png", "b.png", "c.png"], "question": ["q", "r", "s"], "answer": ["x"] * 3}
+    pq.write_table(pa.table({**columns, "odd": pa.concat_arrays([values, values[:1]])}), tmp_path / "a.parquet")
+    first, bad, last = opened(tmp_path / "a.parquet").rows()
+    assert (first.image, last.image) == (("a.png",), ("c.png",))
+    assert isinstance(bad, BadRow)
+    assert "'odd' of type" in bad.reason
+
+
 @pytest.mark.parametrize("kind", ["stream", "file", "feather"])
 def test_arrow_files_of_every_kind(tmp_path, kind):
     table = pa.table({"image": ["a.png", "b.png"], "caption": ["x", None]})
