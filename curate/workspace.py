@@ -8,13 +8,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 import duckdb
 import filelock
 
 from winnow.errors import UserError, disk_problem
-from winnow.files import locked
+from winnow.files import file_name, locked
 from winnow.run import MANIFEST
 from winnow.selections import PROOFS
 from winnow.table_parts import Parts
@@ -103,7 +102,7 @@ class Workspace:
 
     def against(self, name: str) -> Workspace:
         """The evaluation set ``name``, read and measured."""
-        return Workspace(self.folder / "against" / quote(name, safe=""))
+        return Workspace(self.folder / "against" / file_name(name))
 
     def model_folder(self, name: str) -> Path:
         """Where the table of a slow image model lies (``curate.measure.image_models``)."""

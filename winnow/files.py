@@ -17,8 +17,12 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 import filelock
+
+LONGEST_NAME = 255  # bytes that file systems take
+_LONGEST_ADDED = 40  # bytes that make the name of a temporary file unique
 
 
 @contextlib.contextmanager
@@ -28,7 +32,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     On an exception the temporary file is removed and ``target`` stays as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.tmp")  # threads write at once
+    name = os.fsdecode(os.fsencode(target.name)[: LONGEST_NAME - _LONGEST_ADDED])
+    temporary = target.with_name(f".{name}.{os.getpid()}-{threading.get_ident()}.tmp")  # threads write at once
     try:
         yield temporary
         with temporary.open("rb") as handle:
@@ -36,6 +41,14 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def file_name(text: str) -> str:
+    """A text as the name of one file or folder, of which ``urllib.parse.unquote`` makes the text again.
+
+    Letters beyond ASCII stay: with three signs for each of their bytes a name would soon be too long.
+    """
+    return re.sub(r"[\x00-\x7f]+", lambda plain: quote(plain[0], safe=""), text)
 
 
 def remove_leftovers(folder: Path) -> None:

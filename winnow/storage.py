@@ -67,8 +67,8 @@ class StorageError(UserError):
     """An object that could not be had.
 
     Attributes:
-        kind: ``remote_404``, ``remote_denied`` and ``remote_unavailable`` of ``winnow.images``, or ``credentials``:
-            those of the environment are missing, wrong or expired, which says nothing about the object.
+        kind: ``missing``, ``remote_404``, ``remote_denied`` and ``remote_unavailable`` of ``winnow.images``, or
+            ``credentials``: those of the environment are missing, wrong or expired, which says nothing of the object.
     """
 
     def __init__(self, kind: str, sentence: str) -> None:
@@ -216,7 +216,8 @@ def _naming(path: Path) -> Iterator[None]:
         raise UserError(f"{shown(path)}: {both}; rename one of them") from error
     except OSError as error:
         if error.errno in (36, 63):  # Linux, macOS
-            raise UserError(f"{shown(path)}: its name is too long for a file of this machine; rename it") from error
+            why = f"{shown(path)}: its name is too long for a file of this machine; rename it"
+            raise StorageError("missing", why) from error
         raise
 
 

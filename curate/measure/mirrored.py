@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ def bring(url: str, found: storage.Object | storage.StorageError | None, max_byt
         return found
     file = storage.mirror(url)
     if found is None or found.size > max_bytes:
-        file.unlink(missing_ok=True)
+        if os.path.lexists(file):  # which no name or folder in its way makes fail
+            file.unlink()
     elif not storage.is_current(found, file):
         try:
             storage.fetch(found, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator
 
 from curate.kinds import KINDS, Kind
 from curate.settings.sources import SourceSettings, benchmark_name
+from winnow.files import LONGEST_NAME, file_name
 from winnow.recipe import StrictModel
 
 
@@ -142,6 +144,8 @@ class ContaminationSettings(MatchSettings):
     def _different_names(cls, against: list[SourceSettings]) -> list[SourceSettings]:
         names = [benchmark_name(settings) for settings in against]
         for name in names:
+            if name in (".", "..") or len(os.fsencode(file_name(name))) > LONGEST_NAME:
+                raise ValueError(f"{name!r:.80} cannot name a folder; give the evaluation set a short 'source'")
             if names.count(name) > 1:
                 raise ValueError(
                     f"two evaluation sets are called {name!r}; give one of them another 'source' or 'split'"

@@ -221,6 +221,18 @@ def test_addresses_below_the_source_or_its_image_root_are_read_in_place(store, p
     assert not (out / "images").exists()  # no copy was made
 
 
+def test_a_name_that_no_file_can_have_costs_its_row(store, picture, tmp_path):
+    longest, longer, gone = (f"i/{letter * length}.png" for letter, length in (("l", 251), ("m", 252), ("g", 300)))
+    for key in (longest, longer):
+        store.client.upload_file(str(picture), "bucket", key)
+    body = "".join(json.dumps(sets.row(n, image)) + "\n" for n, image in enumerate([longest, longer, gone, "i/1.png"]))
+    store.client.put_object(Bucket="bucket", Key="long.jsonl", Body=body.encode())
+    out = run_rows(tmp_path, [], location="s3://bucket/long.jsonl")
+    assert [sample.image[0] for sample in read_jsonl(out / "samples.jsonl")] == [longest, "i/1.png"]
+    found = errors(out)
+    assert {found[f"set/train/{n}"]["error"] for n in (1, 2)} == {"missing"}
+
+
 def test_a_cap_holds_for_objects(store, picture, tmp_path):
     caps = {"buckets": ["s3://bucket"], "max_bytes": 100}
     out = run_rows(tmp_path, [sets.row(1, "s3://bucket/i/1.png")], remote=caps)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+from urllib.parse import unquote
 
 import filelock
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from winnow.files import (
     atomic_path,
     digest_of,
+    file_name,
     locked,
     open_to_append,
     parse_json,
@@ -39,6 +41,18 @@ def test_a_failed_write_leaves_the_old_file_and_no_rest(tmp_path):
         raise RuntimeError
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "ä" * 127])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    write_text(tmp_path / name, "text")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("text", ["a/b", "..%2F", "数" * 80, "größe (1).x", "\0\n", "~a:b?*"])
+def test_a_text_is_the_name_of_one_file_and_comes_back(tmp_path, text):
+    (tmp_path / file_name(text)).touch()
+    assert [unquote(path.name) for path in tmp_path.iterdir()] == [text]
 
 
 def test_json_is_sorted_readable_and_utf8(tmp_path):

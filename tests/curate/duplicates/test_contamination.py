@@ -91,6 +91,14 @@ def test_two_sets_need_two_names():
         ContaminationSettings(against=[SourceSettings(location="a/b.jsonl"), SourceSettings(location="c/b.jsonl")])
 
 
+@pytest.mark.parametrize("location", ["...jsonl", "..jsonl", f"{'x' * 256}.jsonl"])
+def test_a_name_that_is_no_folder_of_its_own_is_refused(location):
+    """The folder ``..`` of the evaluation sets is the curated set itself."""
+    with pytest.raises(ValidationError, match="cannot name a folder; give the evaluation set a short 'source'"):
+        ContaminationSettings(against=[SourceSettings(location=location)])
+    ContaminationSettings(against=[SourceSettings(location=location, source="dots")])
+
+
 def test_text_only_rows_match_by_their_question(tmp_path):
     rows = [sample("t1", [], "WHAT is it"), sample("t2", [], "Why?"), sample("t3", [], ""), sample("t4", ["c"])]
     held = {"v": ([sample("v2", ["a"]), sample("v1", []), sample("v3", [], "")], [A])}
