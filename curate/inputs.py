@@ -28,7 +28,7 @@ from curate.workspace import StoredPaths, Workspace
 from winnow.corrections import MEANING, read_corrections
 from winnow.digests import Digests
 from winnow.errors import UserError
-from winnow.files import digest_of, sha256_file
+from winnow.files import digest_of, open_regular, sha256_file
 from winnow.images import UNAVAILABLE
 from winnow.storage import Object, StorageError, find_all, shown
 
@@ -62,7 +62,8 @@ def check_inputs(recipe: CurateRecipe) -> None:
 def _check_columns(paths: Sequence[Path], wanted: Sequence[str], what: str) -> None:
     for path in paths:
         try:
-            columns = pq.read_schema(path).names
+            with open_regular(path) as file:
+                columns = pq.read_schema(file).names
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{path}: not readable as {what} ({error})") from error
         absent = [name for name in wanted if name not in columns]
@@ -137,16 +138,19 @@ def _read_from(source: SourceSettings) -> dict[str, Any]:
 
 def changed_images(
     workspace: Workspace, root: Path, max_bytes: int, stored: Callable[[str], str | None], *, whole: bool = False
-) -> set[str]:
+) -> tuple[set[str], bool]:
     """Paths of a set's images that are not as they were when they were measured.
 
     Paths that preflight has refused, which lead out of the root or are no paths, are not looked at.
 
     Args:
         stored: address of an image on object storage, which is asked of the store: its file need not be here.
-        whole: read every file, also where size and time are as they were.
+        whole: read every file, also where size and times are as they were.
+
+    Returns:
+        The paths, and whether ``Store.note_times`` would save the next look the reading of files.
     """
-    folder, found = str(root.resolve()), set[str]()
+    folder, found, only_files, read = str(root.resolve()), set[str](), True, False
     for table in Store(workspace.signals).measured_paths():
         refused = pc.is_in(table.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
         rows = table.filter(pc.invert(refused))
@@ -156,12 +160,14 @@ def changed_images(
         kept = rows.filter(pc.invert(is_file)).to_pylist()
         found.update(row["path"] for row, seen in zip(kept, objects, strict=True) if not _is_same_object(row, seen))
         rows = rows.filter(is_file)
+        only_files &= not objects
         files = (rows if whole else rows.filter(pa.array(~surely_unchanged(rows, folder)))).to_pylist()
         with ThreadPoolExecutor() if whole else contextlib.nullcontext() as threads:
             check = functools.partial(is_unchanged, root=folder, max_bytes=max_bytes, whole=whole)
             same = threads.map(check, files) if threads else map(check, files)
             found.update(row["path"] for row, as_it_was in zip(files, same, strict=True) if not as_it_was)
-    return named_by_rows(workspace, found)
+        read |= any(row["image_key"] is not None for row in files)
+    return named_by_rows(workspace, found), read and only_files
 
 
 def named_by_rows(workspace: Workspace, paths: set[str]) -> set[str]:

@@ -114,7 +114,7 @@ def run(recipe: CurateRecipe, recipe_name: str, workers: int | None = None) -> O
         damaged = _heal(workspace)
         inputs = _read_inputs(recipe, workspace)
         curation = Curation(recipe, recipe_name, rules, inputs, workspace, Stages(workspace.work), save)
-        if curation.is_up_to_date():
+        if curation.is_up_to_date() and curation.images_are_as_measured():
             return Outcome(workspace, read_manifest(workspace.folder, finish_with="")["counts"], {})
         if curation.stages.get("measured") != measured_from(recipe):
             check_models(recipe.signals)
@@ -274,7 +274,7 @@ class Curation:
     save: Callable[[], None] = lambda: None
 
     def is_up_to_date(self) -> bool:
-        """Whether the folder holds the result of this recipe on these inputs, and no image file has changed since."""
+        """Whether the folder holds the result of this recipe on these inputs, if no image file has changed since."""
         folder = self.workspace.folder
         if not is_current(folder, recipe=resolved(self.recipe), inputs=self.inputs) or not self._exports_are_complete():
             return False
@@ -287,12 +287,23 @@ class Curation:
             return False
         if any(each.workspace.model_failures(name).is_file() for each in self._sets() for name in IMAGE_MODELS):
             return False  # another run may read what a model could not
-        if self.why_not_measured():
-            return False
-        return not any(
-            changed_images(each.workspace, self._root(each), each.signals.max_bytes, self._stored(each))
-            for each in self._sets()
-        )
+        return not self.why_not_measured()
+
+    def images_are_as_measured(self) -> bool:
+        """Whether no image file has changed; then the times of those whose bytes had to be read for that are noted."""
+        due = []
+        for each in self._sets():
+            root, stored = self._root(each), self._stored(each)
+            changed, read = changed_images(each.workspace, root, each.signals.max_bytes, stored)
+            if changed:
+                return False
+            due += [each] if read else []
+        if due:
+            before = break_seal(self.workspace)
+            for each in due:
+                Store(each.workspace.signals).note_times(self._root(each).resolve())
+            write_seal(self.workspace, before)
+        return True
 
     def read(self) -> None:
         """Read the rows of the set and of each evaluation set; images that are not files yet become files."""

@@ -175,6 +175,6 @@ def _changed_images(recipe: CurateRecipe, workspace: Workspace) -> list[Path]:
         label, of = f"{name}: " if name else "", workspace.against(name) if name else workspace
         root = image_root(stages, label)
         stored = is_stored(root, image_roots(stages, label), of.folder)
-        changed = changed_images(of, root, recipe.signals.max_bytes, stored, whole=True)
+        changed, _ = changed_images(of, root, recipe.signals.max_bytes, stored, whole=True)
         found += [root / path for path in sorted(changed)]
     return found

@@ -469,7 +469,8 @@ class Located:
     Attributes:
         file: path to read, or None if ``error`` says why it must not be read.
         size: in bytes.
-        mtime_ns: time of the last change, by which an unchanged file is recognised.
+        mtime_ns, ctime_ns: times of the last change, by which an unchanged file is recognised. Copying and unpacking
+            can set the first to that of another file, nothing sets the second.
         error, detail: one of ``CLASSES`` with an explanation, or None.
     """
 
@@ -478,6 +479,7 @@ class Located:
     mtime_ns: int = 0
     error: str | None = None
     detail: str | None = None
+    ctime_ns: int = 0
 
 
 LINKED_OUT = "a link on the way points out of the image root; `follow_links: true` (or `--follow-links`) reads it"
@@ -527,7 +529,7 @@ def locate(path: str, root: str, *, max_bytes: int, links_within: str | None = N
             "too_large_bytes",
             f"{status.st_size} bytes, the cap is {max_bytes}",
         )
-    return Located(file, status.st_size, status.st_mtime_ns)
+    return Located(file, status.st_size, status.st_mtime_ns, ctime_ns=status.st_ctime_ns)
 
 
 def _fetched(file: str, max_bytes: int) -> Located | None:

@@ -78,7 +78,7 @@ def measure_images(
 ) -> MeasureReport:  # fmt: skip
     """Measure every image that is not yet in ``out`` (the ``signals`` folder).
 
-    A path whose file has kept its size and time is not opened. Any other file is read once, and decoded if its bytes
+    A path whose file has kept its size and times is not opened. Any other file is read once, and decoded if its bytes
     are new. Work is written in blocks of ``shard_size`` paths; a killed run continues after the last whole block and
     ends with the same bytes. Of parts whose signals have another version or model than wanted, those signals alone are
     measured again.
@@ -127,7 +127,7 @@ def measure_images(
                         unmeasured.add(row.path, row.error_detail or "")
                 decodes += block.decodes
                 measured += len(block.rows)
-        store.finish(known.superseded())
+        store.finish(known)
     unmeasured.write(out)
     return MeasureReport(new.count, measured, new.unchanged, decodes, dict(sorted(new.errors.items())))
 

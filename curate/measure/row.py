@@ -57,7 +57,7 @@ class MeasurePlan:
 
 @dataclass(frozen=True, slots=True)
 class PathRow:
-    """A path, located and hashed: one row of ``paths.parquet``, with size and time to detect a changed file."""
+    """A path, located and hashed: one row of ``paths.parquet``, with size and times to detect a changed file."""
 
     path: str
     image_key: str | None
@@ -65,6 +65,7 @@ class PathRow:
     error_detail: str | None = None
     size: int = 0
     mtime_ns: int = 0
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ def _identify(plan: MeasurePlan, path: str) -> tuple[PathRow, bytes | None]:
     if data is None:
         error, detail = ("missing", missing) if missing else (found.error, found.detail)
         return PathRow(path, None, error, detail, found.size, found.mtime_ns), None
-    return PathRow(path, sha256_bytes(data), None, None, found.size, found.mtime_ns), data
+    return PathRow(path, sha256_bytes(data), None, None, found.size, found.mtime_ns, found.ctime_ns), data
 
 
 def _bytes_of(found: Located, path: str) -> tuple[bytes | None, str | None]:

@@ -45,7 +45,7 @@ _KEY = 64  # letters of an image key
 _PATH_SCHEMA = pa.schema(
     [("path", pa.string()), ("image_key", pa.string()), ("error", pa.string()), ("error_detail", pa.string())]
 )
-_STAT_FIELDS = [("size", pa.int64()), ("mtime_ns", pa.int64())]
+_STAT_FIELDS = [("size", pa.int64()), ("mtime_ns", pa.int64()), ("ctime_ns", pa.int64())]
 
 
 def image_schema(clip_width: int | None, signals: dict[str, Any]) -> pa.Schema:
@@ -116,7 +116,7 @@ class Store:
         self.next_block += 1
 
     def measured_paths(self) -> Iterator[pa.Table]:
-        """Tables of path rows, oldest first, with ``size`` and ``mtime_ns`` (null where forgotten) and ``racy``.
+        """Tables of path rows, oldest first, with ``size`` and the times (null where not known) and ``racy``.
 
         A file is racy whose time is so near to that of its reading that a later write could have left the same time.
         """
@@ -132,16 +132,18 @@ class Store:
                     yield _with_racy(rows, read_at)
                     start += len(rows)
         for _, path in self._numbered(JOURNAL, ""):
-            yield _with_racy(pq.read_table(path), self._metadata(path).get("read_at"))
+            rows = pq.read_table(path, schema=pa.schema([*_PATH_SCHEMA, *_STAT_FIELDS]))
+            yield _with_racy(rows, self._metadata(path).get("read_at"))
 
-    def finish(self, superseded: Any) -> None:
+    def finish(self, known: MeasuredPaths) -> None:
         """Merge the journal into ``paths.parquet``.
 
         Args:
-            superseded: bool array over the rows of ``measured_paths``: those that a later row replaces.
+            known: the paths of ``measured_paths``, and what this run has seen of their files.
         """
-        if self.next_block == self.first_block and (self.folder / PATHS).is_file():
+        if self.next_block == self.first_block and not known.read_again and (self.folder / PATHS).is_file():
             return
+        superseded = known.superseded()
         schema = _PATH_SCHEMA.with_metadata({_META: json.dumps({"next_part": self.next_block})})
         cache = self.folder / CACHE
         cache.mkdir(exist_ok=True)
@@ -151,6 +153,7 @@ class Store:
         def kept() -> Iterator[pa.Table]:
             start = 0
             for rows in self.measured_paths():
+                rows = known.with_times(rows, start)
                 alive = rows.filter(pa.array(~superseded[start : start + len(rows)]))
                 start += len(rows)
                 stats.append(alive.select(stat_schema.names).cast(stat_schema))
@@ -189,8 +192,10 @@ class Store:
         )
         paths = pq.read_table(self.folder / PATHS, columns=["image_key", "path"])
         keyed = paths.filter(pc.and_(pc.is_valid(paths["image_key"]), pc.invert(pc.is_in(paths["image_key"], there))))
-        first = {row["image_key"]: row for row in reversed(keyed.to_pylist())}
-        rows = [{**row, "bytes": 0} for row in reversed(first.values())]
+        first: dict[str, dict[str, Any]] = {}
+        for row in keyed.to_pylist():
+            first.setdefault(row["image_key"], row)
+        rows = [{**row, "bytes": 0} for row in first.values()]
         for number, (name, count) in enumerate(parts, start=1):
             own, rows = (rows, []) if number == len(parts) else (rows[:count], rows[count:])
             self.write_part(self.folder / name, own, image_schema(None, {}))
@@ -211,7 +216,9 @@ class Store:
         path = self.folder / CACHE / STAT
         if not path.is_file() or not (self.folder / PATHS).is_file():
             return None
-        return pq.read_table(path) if self._metadata(path).get("of") == sha256_file(self.folder / PATHS) else None
+        if self._metadata(path).get("of") != sha256_file(self.folder / PATHS):
+            return None
+        return pq.read_table(path, schema=pa.schema(_STAT_FIELDS))  # what an earlier Winnow has not noted is null
 
     def _numbered(self, folder: str, prefix: str) -> list[tuple[int, Path]]:
         found = (self.folder / folder).glob(f"{prefix}[0-9]*.parquet")
@@ -307,15 +314,20 @@ class MeasuredImages:
 
 
 class MeasuredPaths:
-    """An index of the paths of earlier blocks, with size and time of their files."""
+    """An index of the paths of earlier blocks, with size and times of their files.
+
+    Attributes:
+        read_again: whether a file's times said too little, and its bytes were those that had been measured.
+    """
 
     def __init__(self, store: Store) -> None:
         self._errors: list[str] = [""]
-        digests, sizes, times, errors, keys, racy = [], [], [], [], [], []
+        digests, sizes, times, changes, errors, keys, racy = [], [], [], [], [], [], []
         for table in store.measured_paths():
             digests.append(path_digests(table["path"].to_pylist()))
             sizes.append(table["size"].fill_null(0).to_numpy())
             times.append(table["mtime_ns"].fill_null(-1).to_numpy())
+            changes.append(table["ctime_ns"].fill_null(-1).to_numpy())
             classes = table["error"].fill_null("").combine_chunks().dictionary_encode()
             numbers = np.array([self._number(name) for name in classes.dictionary.to_pylist()], np.uint8)
             errors.append(numbers[classes.indices.to_numpy()])
@@ -326,6 +338,8 @@ class MeasuredPaths:
         self._digests = np.concatenate([np.empty(0, np.uint64), *digests])
         self._sizes = np.concatenate([np.empty(0, np.int64), *sizes])
         self._times = np.concatenate([np.empty(0, np.int64), *times])
+        self._changes = np.concatenate([np.empty(0, np.int64), *changes])
+        self.read_again = False
         self._error_of = np.concatenate([np.empty(0, np.uint8), *errors])
         self._keys = np.concatenate([np.empty(0, np.uint64), *keys])  # 0 for a path that leads to no image
         self._racy = np.concatenate([np.empty(0, bool), *racy])
@@ -356,12 +370,22 @@ class MeasuredPaths:
         """Over all rows, in the order in which they are stored: whether another row of the path counts."""
         return np.concatenate([self._replaced, np.zeros(self._added, bool)])
 
+    def with_times(self, rows: pa.Table, start: int) -> pa.Table:
+        """Some rows of ``Store.measured_paths`` with the times that files were seen with in this run."""
+        fresh = self._changes[start : start + len(rows)]
+        older = rows["ctime_ns"].slice(len(fresh))
+        at = rows.schema.get_field_index("ctime_ns")
+        return rows.set_column(at, "ctime_ns", pa.chunked_array([pa.array(fresh), *older.chunks], pa.int64()))
+
     def unchanged(self, number: int, path: str, root: str, max_bytes: int) -> str | None:
         """The class of a path ('' for none) that is as it was; None if it has changed, or nothing is known of it."""
         error = self._errors[self._error_of[number]]
         if key := int(self._keys[number]):
-            file, racy = f"{root}/{path}", bool(self._racy[number])
-            return error if _holds(file, self._sizes[number], self._times[number], key, racy=racy) else None
+            noted = self._sizes[number], self._times[number], self._changes[number]
+            seen = _seen(f"{root}/{path}", noted, key, racy=bool(self._racy[number]))
+            if seen is not None and seen != noted[2]:
+                self._changes[number], self.read_again = seen, True
+            return None if seen is None else error
         if error == NOT_MEASURED:
             return None
         return error if locate(path, root, max_bytes=max_bytes).error == error else None
@@ -409,47 +433,61 @@ def is_unchanged(row: Mapping[str, Any], root: str, max_bytes: int, *, whole: bo
         with contextlib.suppress(OSError, ValueError):
             return bool(sha256_file(Path(file)) == row["image_key"])
         return False
-    return _holds(file, row["size"], row["mtime_ns"], short_key(row["image_key"]), racy=bool(row["racy"]))
+    noted = row["size"], row["mtime_ns"], row["ctime_ns"]
+    return _seen(file, noted, short_key(row["image_key"]), racy=bool(row["racy"])) is not None
 
 
 def surely_unchanged(rows: pa.Table, root: str) -> NDArray[np.bool_]:
-    """Which rows of ``Store.measured_paths`` name a file whose size and time are as they were, and say enough.
+    """Which rows of ``Store.measured_paths`` name a file whose size and times are as they were, and say enough.
 
     Of the others, ``is_unchanged`` knows.
     """
-    sizes, times = array("q"), array("q")
+    sizes, times, changes = array("q"), array("q"), array("q")
     for path in rows["path"].to_pylist():
         try:
             status = os.stat(f"{root}/{path}")  # noqa: PTH116 (a million of these)
         except (OSError, ValueError):
             sizes.append(-1)
             times.append(-1)
+            changes.append(-1)
         else:
             sizes.append(status.st_size if stat.S_ISREG(status.st_mode) else -1)
             times.append(status.st_mtime_ns)
+            changes.append(status.st_ctime_ns)
     there = pc.and_(pc.equal(rows["size"], pa.array(sizes)), pc.equal(rows["mtime_ns"], pa.array(times)))
+    there = pc.and_(there, pc.equal(rows["ctime_ns"], pa.array(changes)))
     sure = pc.and_(pc.is_valid(rows["image_key"]), pc.invert(rows["racy"]))
     found: NDArray[np.bool_] = pc.fill_null(pc.and_(there, sure), False).to_numpy()
     return found & (np.frombuffer(sizes, np.int64) >= 0)
 
 
 def _times_of(row: Mapping[str, Any], root: str) -> dict[str, int | None]:
-    """Size and time of a file by its row of ``Store.measured_paths``; null if its bytes are not what they were."""
-    times = {"size": row["size"], "mtime_ns": row["mtime_ns"]}
-    if row["image_key"] is None or is_unchanged(row, root, 0):
+    """Size and times of a file by its row of ``Store.measured_paths``; null if its bytes are not what they were."""
+    times: dict[str, int | None] = {name: row[name] for name, _ in _STAT_FIELDS}
+    if row["image_key"] is None:
         return times
     with contextlib.suppress(OSError, ValueError):
         status = os.stat(f"{root}/{row['path']}")  # noqa: PTH116
-        if is_unchanged(row, root, 0, whole=True):
-            return {"size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        seen = dict[str, int | None](zip(times, (status.st_size, status.st_mtime_ns, status.st_ctime_ns), strict=True))
+        if (seen == times and not row["racy"]) or is_unchanged(row, root, 0, whole=True):
+            return seen
     return dict.fromkeys(times)
 
 
-def _holds(file: str, size: int | None, mtime_ns: int | None, key: int, *, racy: bool) -> bool:
-    """Whether a file has kept its size and time, and its bytes where these say too little."""
+def _seen(file: str, noted: tuple[int | None, int | None, int | None], key: int, *, racy: bool) -> int | None:
+    """The time of a file's last change of any kind; None if it is not as it was.
+
+    Its bytes are looked at where size and times say too little: rights, links and copies change only the last time.
+
+    Args:
+        noted: size, ``mtime_ns`` and ``ctime_ns``.
+    """
+    size, *times = noted
     try:
         status = os.stat(file)  # noqa: PTH116 (a million of these)
-        same = (status.st_size, status.st_mtime_ns) == (size, mtime_ns) and stat.S_ISREG(status.st_mode)
-        return bool(same) and (not racy or short_key(sha256_file(Path(file))) == key)
+        seen = [status.st_mtime_ns, status.st_ctime_ns]
+        same = (status.st_size, seen[0]) == (size, times[0]) and stat.S_ISREG(status.st_mode)
+        sure = seen == times and not racy
+        return seen[1] if same and (sure or short_key(sha256_file(Path(file))) == key) else None
     except (OSError, ValueError):
-        return False
+        return None

@@ -20,6 +20,8 @@ from curate.inputs import edits_sought
 from curate.kinds import EDITS
 from curate.pipeline import decide_again
 from curate.pipeline import run as curate
+from curate.seal import damaged_files
+from curate.workspace import Workspace
 from tests.curate import sets
 from winnow.errors import UserError
 from winnow.files import sha256_file
@@ -217,6 +219,47 @@ def test_a_picture_that_was_written_as_it_was_read_is_looked_at_again(tmp_path):
     assert pd.read_parquet(tmp_path / "out/signals/paths.parquet").image_key[0] != key
 
 
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "with a new row"])
+def test_a_picture_that_is_replaced_by_one_of_its_size_and_time_is_measured(tmp_path, others):
+    """As ``cp -p``, ``rsync -t`` and unpacking do, long after it was read."""
+    image = sets.save(tmp_path / "images/a.bmp", sets.scene(1))
+    other = sets.save(tmp_path / "b.bmp", sets.scene(2))
+    for path in (image, other):
+        os.utime(path, (1e9, 1e9))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(1, "a.bmp")])
+    recipe = sets.recipe(tmp_path)
+    curate(recipe, "r")
+    shutil.copy2(other, image)
+    assert (image.stat().st_size, image.stat().st_mtime) == (other.stat().st_size, 1e9)
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(n, "a.bmp", f"{n}?") for n in range(1, 2 + others)])
+    assert curate(recipe, "r").seconds
+    assert pd.read_parquet(tmp_path / "out/signals/paths.parquet").image_key.to_list() == [sha256_file(other)]
+    assert not curate(recipe, "r").seconds
+
+
+@pytest.mark.parametrize("others", [0, 1], ids=["alone", "with a new row"])
+def test_a_picture_whose_rights_change_is_read_once_and_keeps_its_place(tmp_path, monkeypatch, others):
+    images = [sets.save(tmp_path / f"images/{name}.bmp", sets.scene(n)) for n, name in enumerate("ab")]
+    for image in images:
+        os.utime(image, (1e9, 1e9))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(name, f"{name}.bmp", f"{name}?") for name in "ab"])
+    recipe = sets.recipe(tmp_path)
+    curate(recipe, "r")
+    before, read = (tmp_path / "out/signals/paths.parquet").read_bytes(), set()
+    images[0].chmod(0o600)
+    monkeypatch.setattr("curate.measure.store.sha256_file", lambda path: read.add(path.name) or sha256_file(path))
+    rows = [sets.row(name, f"{name[0]}.bmp", f"{name}?") for name in ("a", "b", "bb")[: 2 + others]]
+    sets.write_lines(tmp_path / "rows.jsonl", rows)
+    assert bool(curate(recipe, "r").seconds) == bool(others)
+    assert "a.bmp" in read
+    assert "b.bmp" not in read
+    read.clear()
+    assert not curate(recipe, "r").seconds
+    assert "a.bmp" not in read
+    assert (tmp_path / "out/signals/paths.parquet").read_bytes() == before
+    assert not damaged_files(Workspace(tmp_path / "out"), whole=True)
+
+
 def test_a_picture_that_was_long_there_is_not_read_again(tmp_path, monkeypatch):
     image = sets.save(tmp_path / "images/a.bmp", sets.scene(1))
     os.utime(image, (1e9, 1e9))
@@ -234,6 +277,16 @@ def test_a_picture_that_was_long_there_is_not_read_again(tmp_path, monkeypatch):
         os.utime(image)
         curate(recipe, "r")
         curate(recipe, "r")
+
+
+@pytest.mark.parametrize("key", ["losses", "gains"])
+def test_a_named_pipe_in_place_of_a_table_is_said(tmp_path, key):
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(1, None)])
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / "pipe.parquet")
+    named = [str(tmp_path / "pipe.parquet")]
+    with pytest.raises(UserError, match=r"pipe\.parquet: not readable as .* \(.*not a regular file"):
+        curate(sets.recipe(tmp_path, **({key: named} if key == "losses" else {"answers": {key: named}})), "r")
 
 
 def test_pictures_behind_links_belong_to_a_folder_and_links_to_itself_do_not(tmp_path):

@@ -162,7 +162,9 @@ def test_only_images_whose_signals_are_lost_are_measured_again(tmp_path, monkeyp
     names = [f"{number}.png" for number in range(6)]
     for number, name in enumerate(names):
         sets.save(tmp_path / "images" / name, sets.scene(number))
-    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(number, name) for number, name in enumerate(names)])
+    sets.save(tmp_path / "images/again.png", sets.scene(2))  # the place of an image is that of its first path
+    paths = [*names, "again.png"]
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(number, path) for number, path in enumerate(paths)])
     recipe = sets.recipe(tmp_path, signals={"workers": 1, "shard_size": 2})
     pipeline.run(recipe, "r")
     expected = results(recipe.folder)
