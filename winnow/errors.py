@@ -48,6 +48,8 @@ _HINTS = {
     errno.EROFS: "choose a folder that can be written",
     errno.EACCES: "choose a folder that you may write to",
     errno.EPERM: "choose a folder that you may write to",
+    errno.EISDIR: "a folder stands where a file belongs: move it away and run it again",
+    errno.ENOTDIR: "a file stands where a folder belongs: move it away and run it again",
     errno.EMFILE: "raise the limit on open files (ulimit -n) and run it again",
 }
 
@@ -60,7 +62,7 @@ def disk_problem(error: OSError, path: object = None) -> str | None:
     """
     if error.errno not in _HINTS:
         return None
-    where = error.filename or path
+    where = error.filename2 or error.filename or path  # of a file that is put in place: its place
     return f"{f'{where}: ' if where else ''}{os.strerror(error.errno)}; {_HINTS[error.errno]}, finished parts are kept"
 
 

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from winnow.errors import UserError
+from winnow.errors import UserError, disk_problem
 from winnow.run import (
     MANIFEST,
     Stages,
@@ -144,3 +144,11 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
     assert sorted(path.name for path in out.iterdir()) == [MANIFEST, "second"]
     with pytest.raises(UserError, match="was not made by this command"), whole_folder(out, stage="other"):
         pass
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_in_one_sentence(tmp_path):
+    (tmp_path / "state.json").mkdir()
+    with pytest.raises(OSError) as raised:  # the console scripts make a sentence of it
+        Stages(tmp_path).set("read", 1)
+    said = disk_problem(raised.value)
+    assert said is not None and said.startswith(f"{tmp_path / 'state.json'}: ") and "move it away" in said
