@@ -180,6 +180,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _GIF_COUNTED = 8 << 20
+_TIFF_COUNTED = 1000  # pages that Pillow counts itself; it looks each up in a list of all before it
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +266,7 @@ def _decoded(data: bytes, facts: ImageFacts, max_pixels: int) -> Decoded:
     if width * height > max_pixels:
         return _undecoded(facts, "too_large_pixels", f"{width} × {height} pixels, the cap is {max_pixels}")
     try:
-        facts = replace(facts, frames=_frames(opened, len(data)))
+        facts = replace(facts, frames=_frames(opened, data))
         turned_by_pillow = _orientation(opened) if opened.format == "TIFF" else 1
         opened.load()
         image = to_rgb(opened)
@@ -359,12 +360,29 @@ def _without_texts(data: bytes) -> bytes:
 STILLS = ("MPO", "HEIF", "PSD", "ICO", "ICNS", "CUR")
 
 
-def _frames(image: Image.Image, size: int) -> int:
+def _frames(image: Image.Image, data: bytes) -> int:
     if image.format == "PSD":
         return 1
-    if image.format == "GIF" and size > _GIF_COUNTED:
+    if image.format == "GIF" and len(data) > _GIF_COUNTED:
         return 2 if image.is_animated else 1  # type: ignore[attr-defined]
+    if image.format == "TIFF" and (pages := _tiff_pages(data)) > _TIFF_COUNTED:
+        return pages
     return int(getattr(image, "n_frames", 1))
+
+
+def _tiff_pages(data: bytes) -> int:
+    """Directories in the chain of a TIFF or BigTIFF, as far as they are whole."""
+    order, is_big = "<" if data[:1] == b"I" else ">", b"+" in data[2:4]
+    count, entry, link = ("Q", 20, "Q") if is_big else ("H", 12, "I")
+    seen: set[int] = set()
+    with contextlib.suppress(struct.error):
+        (place,) = struct.unpack_from(order + link, data, 8 if is_big else 4)
+        while place and place not in seen:
+            (entries,) = struct.unpack_from(order + count, data, place)
+            (following,) = struct.unpack_from(order + link, data, place + struct.calcsize(count) + entry * entries)
+            seen.add(place)
+            place = following
+    return len(seen)
 
 
 def _orientation(image: Image.Image) -> int:

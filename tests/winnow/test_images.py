@@ -11,10 +11,11 @@ import pytest
 import tifffile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 from skimage import color
 
 from tests.curate.make_images import encoded, noise, shape, write
+from winnow import images
 from winnow.images import CLASSES, IMAGE_SUFFIXES, decode, locate, pixels_of, wrong_extension
 
 CAPS = {"max_bytes": 1_000_000, "max_pixels": 100_000}
@@ -174,6 +175,32 @@ def test_a_png_is_read_whatever_text_or_profile_it_carries(extra):
         assert np.array_equal(pixels(plain[:at] + extra + plain[at:]), np.asarray(noise(12, 9)))
     cut = plain[:33] + extra + plain[33:90]
     assert decode(cut, **CAPS)[1].error == "truncated"
+
+
+def _pages(count: int, order: str, *, big: bool) -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, bigtiff=big, byteorder=order) as writer:
+        for number in range(count):
+            writer.write(np.full((4, 4), number % 250, np.uint8), contiguous=False)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("order", "big"), [("<", False), (">", False), ("<", True)])  # Pillow reads no other
+def test_pages_of_a_tiff_are_counted_without_looking_each_up_among_all(order, big, monkeypatch):
+    few = _pages(7, order, big=big)
+    assert images._tiff_pages(few) == Image.open(io.BytesIO(few)).n_frames == decode(few, **CAPS)[1].frames == 7
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "n_frames", property(lambda _: pytest.fail("counted by Pillow")))
+    many = _pages(1200, order, big=big)
+    image, facts = decode(many, **CAPS)
+    assert image is not None and (facts.error, facts.frames) == ("animated", 1200)
+    assert images._tiff_pages(many[: len(many) // 2]) < 1200
+    ring = bytearray(few)  # its last page leads back to the first
+    link = 8 if big else 4
+    last = max(page.offset for page in tifffile.TiffFile(io.BytesIO(few)).pages)
+    entries = struct.unpack_from(order + ("Q" if big else "H"), ring, last)[0]
+    place = last + (8 + 20 * entries if big else 2 + 12 * entries)
+    ring[place : place + link] = ring[link : 2 * link]
+    assert images._tiff_pages(bytes(ring)) == 7
 
 
 def test_an_icon_is_judged_by_the_image_inside():
