@@ -75,6 +75,8 @@ class Workspace:
     kept = _Path("work/kept.arrow")  # what was found among them (``curate.duplicates.kept``)
     edited_links = _Path("work/edited_links.parquet")  # rows about edited copies → rows about what they copy
     duplicate_rows = _Table("work/duplicate_rows")  # rows that repeat or contradict another one, by ``row`` of a part
+    text_keys = _Path("work/text_keys")  # by field the texts of each row as digests, with shingles and signatures
+    text_pairs = _Path("work/text_pairs")  # by field the texts that are nearly the same
     similar_texts = _Path("work/similar_texts.parquet")  # rows whose text is nearly that of another row
     text_leaks = _Path("work/text_leaks.parquet")  # rows with a question and answer of an evaluation set
     neighbours = _Path("work/neighbours.parquet")  # what the answers about similar pictures say about each row's
