@@ -66,6 +66,7 @@ class Comparison:
         workspace, settings = self.workspace, self.recipe.contamination
         if settings is None:
             workspace.contamination_rows.unlink(missing_ok=True)
+            shutil.rmtree(workspace.contaminated, ignore_errors=True)
             return
         sets = self.evaluations
         files = [[other.corrected.names(), file_stats(*other.image_parts(), below=other.folder)] for _, other in sets]

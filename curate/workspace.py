@@ -84,6 +84,7 @@ class Workspace:
     answers = _Path("answers.parquet")  # signals of wrong answers, and `suspect`, by position, if the recipe has any
     semantic_images = _Path("semantic.parquet")  # clusters of images by embedding, if the recipe asks for them
     splits = _Path("work/splits.parquet")  # the split of every row, if the recipe asks for splits
+    contaminated = _Path("work/contaminated")  # by evaluation set, what was found in each part of the rows
     # Rows that also occur in an evaluation set, before anything is decided.
     contamination_rows = _Path("work/contamination_rows.parquet")
     # Per evaluation set: how large it is, and how many of its images were found.
