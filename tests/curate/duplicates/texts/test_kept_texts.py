@@ -11,28 +11,19 @@ from curate.rules.corrected import CORRECTED
 from curate.settings.copies import TextSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.texts.test_texts import edited
-from tests.curate.stored import sample
-from winnow.files import sha256_bytes
-from winnow.tables import write_parquet
+from tests.curate.stored import put_parts, sample
 
 TEMPLATE = "the picture shows a very large {} that stands on the table of the old kitchen beside the door"
 SETTINGS = TextSettings(of=("question", "row"), threshold=0.7, min_words=4)
 
 
-def put_parts(space, parts):
-    """The corrected rows of a set, in parts that are named by what they hold."""
-    space.corrected.folder.mkdir(parents=True, exist_ok=True)
-    names = []
-    for rows in parts:
-        names.append(f"{sha256_bytes(repr(rows).encode())}.parquet")
-        table = pa.Table.from_pylist([{name: row.get(name) for name in CORRECTED.names} for row in rows], CORRECTED)
-        write_parquet(space.corrected.folder / names[-1], [table], CORRECTED)
-    space.corrected.finish(names)
+def table_of(rows):
+    return pa.Table.from_pylist([{name: row.get(name) for name in CORRECTED.names} for row in rows], CORRECTED)
 
 
 def searched(folder, parts):
     space = Workspace(folder)
-    put_parts(space, parts)
+    put_parts(space, map(table_of, parts))
     find_similar_texts(space, SETTINGS)
     return space.similar_texts.read_bytes()
 
