@@ -18,7 +18,7 @@ from curate.duplicates.rows import find_duplicates
 from curate.duplicates.semantic import find_semantic
 from curate.duplicates.splits import assign_splits
 from curate.duplicates.texts.similar_texts import VERSION as TEXTS_VERSION
-from curate.duplicates.texts.similar_texts import find_similar_texts
+from curate.duplicates.texts.similar_texts import find_similar_texts, forget_texts
 from curate.duplicates.texts.text_leaks import VERSION as LEAKS_VERSION
 from curate.duplicates.texts.text_leaks import find_text_leaks
 from curate.inputs import gains_of
@@ -26,6 +26,7 @@ from curate.kinds import EDITS, limited_search
 from curate.readers.ingest import VERSION
 from curate.recipe import CurateRecipe
 from curate.settings.copies import DuplicateSettings, MatchSettings, sought
+from curate.views import TEXT_FIELDS
 from curate.workspace import LOOKS, Workspace
 from winnow.files import sha256_file
 from winnow.run import Stages, file_stats
@@ -65,6 +66,7 @@ class Comparison:
         workspace, settings = self.workspace, self.recipe.contamination
         if settings is None:
             workspace.contamination_rows.unlink(missing_ok=True)
+            shutil.rmtree(workspace.contaminated, ignore_errors=True)
             return
         sets = self.evaluations
         files = [[other.corrected.names(), file_stats(*other.image_parts(), below=other.folder)] for _, other in sets]
@@ -106,12 +108,14 @@ class Comparison:
         rows = [VERSION, workspace.corrected.names()]
         if settings is None:
             workspace.similar_texts.unlink(missing_ok=True)
+            for field in TEXT_FIELDS:
+                forget_texts(workspace, field)
         else:
             self.stages.run_if_stale(
                 "similar texts",
                 [rows, TEXTS_VERSION, settings.model_dump(mode="json", exclude={"keep"})],
                 [workspace.similar_texts],
-                lambda: find_similar_texts(workspace, settings),
+                lambda: find_similar_texts(workspace, settings, self.runner()),
             )
         if against is None or (leaks := against.texts) is None:
             workspace.text_leaks.unlink(missing_ok=True)

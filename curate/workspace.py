@@ -74,6 +74,8 @@ class Workspace:
     kept = _Path("work/kept.arrow")  # what was found among them (``curate.duplicates.kept``)
     edited_links = _Path("work/edited_links.parquet")  # rows about edited copies → rows about what they copy
     duplicate_rows = _Table("work/duplicate_rows")  # rows that repeat or contradict another one, by ``row`` of a part
+    text_keys = _Path("work/text_keys")  # by field the texts of each row as digests, with shingles and signatures
+    text_pairs = _Path("work/text_pairs")  # by field the texts that are nearly the same
     similar_texts = _Path("work/similar_texts.parquet")  # rows whose text is nearly that of another row
     text_leaks = _Path("work/text_leaks.parquet")  # rows with a question and answer of an evaluation set
     neighbours = _Path("work/neighbours.parquet")  # what the answers about similar pictures say about each row's
@@ -81,6 +83,7 @@ class Workspace:
     answers = _Path("answers.parquet")  # signals of wrong answers, and `suspect`, by position, if the recipe has any
     semantic_images = _Path("semantic.parquet")  # clusters of images by embedding, if the recipe asks for them
     splits = _Path("work/splits.parquet")  # the split of every row, if the recipe asks for splits
+    contaminated = _Path("work/contaminated")  # by evaluation set, what was found in each part of the rows
     # Rows that also occur in an evaluation set, before anything is decided.
     contamination_rows = _Path("work/contamination_rows.parquet")
     # Per evaluation set: how large it is, and how many of its images were found.

@@ -21,7 +21,8 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from curate.duplicates.texts.shingles import read_shingles, similar_pairs, words_of
+from curate.duplicates.texts.shingles import read_shingles, words_of
+from curate.duplicates.texts.similar_pairs import similar_pairs
 from curate.signals.language import LEAST_LETTERS, language, letters
 from curate.signals.pii import kinds_of
 from curate.signals.profanity import first_profanity

@@ -25,6 +25,7 @@ def make(folder: Path) -> None:
         sources=[{"location": "rows.jsonl", "image_root": "images"}],
         signals={"workers": 2, "shard_size": 8},
         duplicates={},
+        similar_texts={"of": ["row"], "min_words": 3},
         contamination={"against": [{"location": "held.jsonl", "image_root": "images", "source": "held"}]},
     )
 

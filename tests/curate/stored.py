@@ -18,7 +18,9 @@ from curate.views import create_views
 from curate.workspace import Workspace
 from tests.curate.one_part import put
 from winnow.corrections import content_hash
+from winnow.files import digest_of
 from winnow.records import answer_key, context_key, question_key
+from winnow.tables import write_parquet
 
 
 def image(key, **more):
@@ -92,6 +94,16 @@ def store(folder: Path, samples, images, errors=None) -> Workspace:
         target.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(table, schema), target)
     return space
+
+
+def put_parts(space: Workspace, parts) -> None:
+    """Make tables of corrected rows the parts of the set, named by what they hold."""
+    space.corrected.folder.mkdir(parents=True, exist_ok=True)
+    names = []
+    for table in parts:
+        names.append(f"{digest_of(table.to_pylist())}.parquet")
+        write_parquet(space.corrected.folder / names[-1], [table], CORRECTED)
+    space.corrected.finish(names)
 
 
 def choose(space: Workspace, settings, dropped=()) -> None:

@@ -94,10 +94,13 @@ def test_after_each_edit_the_files_are_those_of_a_run_from_scratch(tmp_path, kin
     chance = random.Random(seed)
     files = {name: [made(chance) for _ in range(chance.randrange(12, 30))] for name in ("0", "1")}
     source = {"location": str(tmp_path / f"part-*.{kind}"), "image_root": str(tmp_path / "images")}
+    sets.write_lines(tmp_path / "held.jsonl", [sets.row(1, "b.png"), sets.row(2, None, "Who is there!")])
+    held = {"location": str(tmp_path / "held.jsonl"), "image_root": str(tmp_path / "images")}
+    compared = {"contamination": {"against": [held]}, "similar_texts": {"of": ["question", "row"], "min_words": 2}}
     for step in range(3):
         write(tmp_path, files, kind)
         for out in ("grown", f"fresh-{step}"):
-            recipe = sets.recipe(tmp_path, sources=[source], out=str(tmp_path / out), duplicates={})
+            recipe = sets.recipe(tmp_path, sources=[source], out=str(tmp_path / out), duplicates={}, **compared)
             pipeline.run(recipe, "recipe.yaml")
         assert outputs(tmp_path / "grown") == outputs(tmp_path / f"fresh-{step}")
         files = edited(files, chance)

@@ -8,47 +8,43 @@ a question that stands in 100,000 rows is compared once. Texts of few words are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.texts.shingles import read_shingles, similar_pairs, text_stars, words_of
+from curate.duplicates.texts.kept_pairs import kept_pairs
+from curate.duplicates.texts.similar_pairs import text_stars
+from curate.duplicates.texts.text_keys import read_texts, write_text_keys
 from curate.settings.copies import TextField, TextSettings
 from curate.views import OF_TEXTS, SIMILAR_TEXTS, TEXT_FIELDS
 from curate.workspace import Workspace
+from winnow.table_parts import Parts, Runner, run_here
 from winnow.tables import database, query_batches, write_parquet
 
 VERSION = 2
-# How a field is read from a row; a caption is the answer.
-TEXT_SQL: dict[TextField, str] = {
-    "question": "question_key",
-    "answer": "answer_key",
-    "row": "concat_ws(chr(10), question_key, answer_key)",
-}
-# Texts by their first row: ``digest`` stands for the text.
-_TEXTS = """
-    CREATE TABLE texts AS
-    SELECT min(position) AS first, digest, any_value(text) AS text FROM (
-        SELECT position, {text} AS text, md5_number({text}) AS digest FROM {rows} WHERE bad_row IS NULL
-    ) GROUP BY digest
-"""
+# Texts by their first row.
+_TEXTS = "SELECT min(position) AS first, high, low FROM {keys} WHERE high IS NOT NULL GROUP BY high, low ORDER BY first"
 _CLUSTERED = """
     CREATE TABLE {field} AS
     SELECT position, f.sample_id AS cluster, count(*) OVER w AS cluster_size,
            row_number() OVER (w ORDER BY position) AS cluster_place, similarity
     FROM (
-        SELECT r.position, s.star, s.similarity FROM {rows} r
-        JOIN texts t ON t.digest = md5_number({text}) JOIN stars s ON s.first = t.first WHERE r.bad_row IS NULL
+        SELECT k.position, s.star, s.similarity FROM {keys} k JOIN stars s ON s.high = k.high AND s.low = k.low
     ) m JOIN (SELECT position AS star, sample_id FROM {rows}) f USING (star)
     WINDOW w AS (PARTITION BY star)
     QUALIFY count(*) OVER w > 1
 """
 
 
-def find_similar_texts(workspace: Workspace, settings: TextSettings) -> None:
+def find_similar_texts(workspace: Workspace, settings: TextSettings, runner: Runner = run_here) -> None:
     """Write ``workspace.similar_texts``: the rows of every group of two and more, in input order.
+
+    Args:
+        runner: makes what is kept of each part of the rows.
 
     Raises:
         UserError: a file cannot be written.
@@ -56,13 +52,23 @@ def find_similar_texts(workspace: Workspace, settings: TextSettings) -> None:
     rows = workspace.corrected.sql()
     with database(workspace.work) as connection:
         for field in settings.of:
-            connection.execute(_TEXTS.format(text=TEXT_SQL[field], rows=rows))
-            stars = _stars(connection, workspace, settings)
-            connection.register("stars", stars)
-            connection.execute(_CLUSTERED.format(field=f'"similar {field}"', text=TEXT_SQL[field], rows=rows))
+            keys = write_text_keys(workspace, field, settings, runner)
+            connection.register("stars", _stars(connection, workspace, keys, field, settings.threshold))
+            connection.execute(_CLUSTERED.format(field=f'"similar {field}"', keys=keys.sql(), rows=rows))
             connection.unregister("stars")
-            connection.execute("DROP TABLE texts")
         write_parquet(workspace.similar_texts, query_batches(connection, _joined(settings.of)), SIMILAR_TEXTS)
+    for field in set(TEXT_FIELDS) - {*settings.of}:
+        forget_texts(workspace, field)
+
+
+def forget_texts(workspace: Workspace, field: TextField) -> None:
+    """Remove what is kept of a field's texts."""
+    shutil.rmtree(workspace.text_keys / field, ignore_errors=True)
+    _pairs_file(workspace, field).unlink(missing_ok=True)
+
+
+def _pairs_file(workspace: Workspace, field: TextField) -> Path:
+    return workspace.text_pairs / f"{field}.arrow"
 
 
 def _joined(fields: Sequence[TextField]) -> str:
@@ -78,22 +84,15 @@ def _joined(fields: Sequence[TextField]) -> str:
     return f"SELECT position, {', '.join(chosen)} FROM ({positions}) {joins} ORDER BY position"
 
 
-def _stars(connection: duckdb.DuckDBPyConnection, workspace: Workspace, settings: TextSettings) -> pa.Table:
-    """For each text that is long enough (by its first row): the first row of the text that stands for it."""
-    first: list[int] = []
-
-    def long_enough() -> Iterator[list[str]]:
-        for batch in query_batches(connection, "SELECT first, text FROM texts ORDER BY first"):
-            for position, text in zip(batch["first"].to_pylist(), batch["text"].to_pylist(), strict=True):
-                words = words_of(text)
-                if len(words) >= settings.min_words:
-                    first.append(position)
-                    yield words
-
+def _stars(
+    connection: duckdb.DuckDBPyConnection, workspace: Workspace, keys: Parts, field: TextField, threshold: float
+) -> pa.Table:
+    """For each text: the first row of the text that stands for it."""
+    texts = connection.sql(_TEXTS.format(keys=keys.sql())).to_arrow_table()
+    first, *halves = (texts[name].to_numpy() for name in ("first", "high", "low"))
     scratch = workspace.work / "shingles.u8"
-    shingles = read_shingles(long_enough(), scratch)
-    pairs = similar_pairs(shingles, settings.threshold)
-    star, similarity = text_stars(pairs, shingles, settings.threshold)
+    shingles, signatures = read_texts(keys, first, threshold, scratch)
+    pairs = kept_pairs(_pairs_file(workspace, field), np.stack(halves), shingles, signatures, threshold)
+    star, similarity = text_stars(pairs, shingles, threshold)
     scratch.unlink()
-    firsts = np.array(first, np.int64)
-    return pa.table({"first": firsts, "star": firsts[star], "similarity": similarity})
+    return pa.table({"high": texts["high"], "low": texts["low"], "star": first[star], "similarity": similarity})

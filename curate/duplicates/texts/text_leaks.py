@@ -15,7 +15,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from curate.duplicates.texts.shingles import read_shingles, similar_pairs, words_of
+from curate.duplicates.texts.shingles import read_shingles, words_of
+from curate.duplicates.texts.similar_pairs import similar_pairs
 from curate.settings.copies import TextLeakSettings
 from curate.views import TEXT_LEAKS
 from curate.workspace import Workspace

@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.duplicates.texts.shingles import bands_for, read_shingles, similar_pairs, text_stars, words_of
+from curate.duplicates.texts import similar_pairs as pairs_of
+from curate.duplicates.texts import text_keys
+from curate.duplicates.texts.shingles import read_shingles, words_of
+from curate.duplicates.texts.signatures import bands_for
+from curate.duplicates.texts.similar_pairs import similar_pairs, text_stars
 from curate.duplicates.texts.similar_texts import find_similar_texts
 from curate.duplicates.texts.text_leaks import find_text_leaks
 from curate.recipe import all_rules
@@ -96,6 +100,19 @@ def test_stars_are_confirmed_against_the_first_and_do_not_chain(tmp_path):
         assert similarity[text] == pytest.approx(jaccard(texts[text], texts[first])) and similarity[text] >= 0.7
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.sets(st.tuples(st.integers(0, 30), st.integers(0, 30))), st.booleans())
+def test_each_text_belongs_to_its_first_free_partner(pairs, chain):
+    pairs = {(min(pair), max(pair)) for pair in pairs if pair[0] != pair[1]}
+    pairs |= {(at, at + 1) for at in range(30)} if chain else set()
+    star = list(range(31))
+    for j, i in sorted((j, i) for i, j in pairs):
+        if star[j] == j and star[i] == i:
+            star[j] = i
+    code = np.sort(np.array([j << 32 | i for i, j in pairs], np.uint64))
+    assert pairs_of._assigned(code, 31).tolist() == star
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=7), min_size=2, max_size=6))
 def test_short_texts_are_alike_only_if_they_are_equal(tmp_path_factory, texts):
@@ -109,11 +126,9 @@ def test_words_of_scripts_without_blanks():
 
 
 def test_a_bucket_of_one_template_is_not_compared_pair_by_pair(tmp_path, monkeypatch):
-    from curate.duplicates.texts import shingles
-
     asked = []
-    likely = shingles._likely
-    monkeypatch.setattr(shingles, "_likely", lambda s, i, j, t: asked.append(len(i)) or likely(s, i, j, t))
+    likely = pairs_of.likely
+    monkeypatch.setattr(pairs_of, "likely", lambda s, i, j, t: asked.append(len(i)) or likely(s, i, j, t))
     words = CAPTION.split()
     texts = [[*words[:7], f"x{chr(97 + n // 26)}{chr(97 + n % 26)}", *words[7:]] for n in range(600)]
     pairs = found(texts, 0.8, tmp_path)
@@ -154,12 +169,8 @@ def test_rows_of_a_set(tmp_path):
 
 
 def test_equal_texts_are_compared_once(tmp_path, monkeypatch):
-    from curate.duplicates.texts import similar_texts as texts
-
     read = []
-    monkeypatch.setattr(
-        texts, "read_shingles", lambda given, path: read.extend(found := list(given)) or read_shingles(found, path)
-    )
+    monkeypatch.setattr(text_keys, "words_of", lambda text: read.append(text) or words_of(text))
     rows = [sample(f"{n:04}", [], "What colour is the car over there?") for n in range(2000)]
     made, _ = rows_of(tmp_path, rows, of=["question"])
     assert len(read) == 1 and made[1999]["question_cluster_place"] == 2000 == made[0]["question_cluster_size"]
