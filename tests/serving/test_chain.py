@@ -19,6 +19,7 @@ from serving.engines import Launch
 from serving.examples.ask import ask
 from serving.process import running
 from serving.start import check_server
+from tests.forks import python
 from winnow.demo.deploy import POLICY, ask_questions, attack, questions_of
 
 pytestmark = pytest.mark.slow
@@ -54,10 +55,10 @@ class Served:
 
 
 def check(served: Served, trained, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable, "-m", "serving", "check", served.url, "--run", str(trained.run), "--task", str(trained.task),
-        "--rows", "40", "--users", "2", "--seconds", "2", "--every", "1", "--out", str(out), *more,
-    ]  # fmt: skip
+    command = python(
+        "-m", "serving", "check", served.url, "--run", str(trained.run), "--task", str(trained.task), "--rows", "40",
+        "--users", "2", "--seconds", "2", "--every", "1", "--out", str(out), *more,
+    )  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
