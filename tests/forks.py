@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,6 +25,19 @@ from pathlib import Path
 def python(*arguments: str) -> list[str]:
     """The command ``python ARGUMENTS``, which begin with ``-m MODULE`` or ``-c CODE``."""
     return [sys.executable, "-I", "-S", __file__, _server(), *arguments]
+
+
+def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    """``subprocess.run`` of a Python command; in place of it where a module starts one."""
+    return subprocess.run(python(*command[1:]), **options)
+
+
+def executable(folder: Path) -> Path:
+    """A script in a folder that is called as ``python`` is."""
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(python())} "$@"\n')
+    script.chmod(0o755)
+    return script
 
 
 @functools.cache

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forks import python
+from tests import forks
 from winnow.demo.vlm import CLIP_FOLDER, FEATURE_LAYER, SELECT_STRATEGY, save_checkpoint
 from winnow.files import digest_of, write_json
 from winnow.run import MANIFEST
@@ -62,11 +61,9 @@ def winnow(installed, environment, tmp_path):
 @pytest.fixture
 def winnow_in_forks(environment, tmp_path, tmp_path_factory):
     """The same; it and the commands that it starts are forks."""
-    script = tmp_path_factory.mktemp("bin") / "python"
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(python())} "$@"\n')
-    script.chmod(0o755)
-    code = f"import sys; sys.executable = {str(script)!r}; from winnow.cli import main; main()"
-    return lambda *arguments: run(python("-c", code, *map(str, arguments)), cwd=tmp_path, env=environment)
+    script = str(forks.executable(tmp_path_factory.mktemp("bin")))
+    code = f"import sys; sys.executable = {script!r}; from winnow.cli import main; main()"
+    return lambda *arguments: run(forks.python("-c", code, *map(str, arguments)), cwd=tmp_path, env=environment)
 
 
 def test_the_wheel_holds_six_packages_and_what_they_read(wheel):
