@@ -105,6 +105,7 @@ def _load() -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer  # noqa: F401
 
     torch.set_num_threads(1)  # a fork has no use for the threads of its parent
+    os.fsync = lambda _: None  # as in tests/conftest.py
     gc.freeze()
 
 
