@@ -33,9 +33,10 @@ def run(command: list[str], **options: object) -> subprocess.CompletedProcess[st
 
 
 def executable(folder: Path) -> Path:
-    """A script in a folder that is called as ``python`` is."""
+    """A script in a folder that is called as ``python`` is; what is neither a module nor code gets an interpreter."""
     script = folder / "python"
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(python())} "$@"\n')
+    forked, new = shlex.join(python()), shlex.quote(sys.executable)
+    script.write_text(f'#!/bin/sh\ncase "$1" in -m | -c) exec {forked} "$@" ;; esac\nexec {new} "$@"\n')
     script.chmod(0o755)
     return script
 
