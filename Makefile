@@ -14,7 +14,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test chaos lint bench proof families clean export-env openvino-env deploy image image-cuda
+.PHONY: help install install-dev curate train eval dashboard demo-data demo-truth demo-clip preview check test tests chaos lint docs bench proof families clean export-env openvino-env deploy image image-cuda
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -133,7 +133,9 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts, declared dependen
 check: lint  ## what must hold before a commit: the linters and the fast tests
 	$(PY) -m pytest -n $(JOBS) -m "not slow and not browser"
 
-test: lint  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
+test: lint tests  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
+
+tests: $(VENV)/.installed-dev
 	$(PY) -m pytest -n $(JOBS)
 
 chaos: $(VENV)/.installed-dev  ## kill curation, training and evaluation 50 times each at random moments; the bytes must be the same

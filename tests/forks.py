@@ -13,6 +13,7 @@ import functools
 import json
 import os
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,6 +25,20 @@ from pathlib import Path
 def python(*arguments: str) -> list[str]:
     """The command ``python ARGUMENTS``, which begin with ``-m MODULE`` or ``-c CODE``."""
     return [sys.executable, "-I", "-S", __file__, _server(), *arguments]
+
+
+def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    """``subprocess.run`` of a Python command; in place of it where a module starts one."""
+    return subprocess.run(python(*command[1:]), **options)
+
+
+def executable(folder: Path) -> Path:
+    """A script in a folder that is called as ``python`` is; what is neither a module nor code gets an interpreter."""
+    script = folder / "python"
+    forked, new = shlex.join(python()), shlex.quote(sys.executable)
+    script.write_text(f'#!/bin/sh\ncase "$1" in -m | -c) exec {forked} "$@" ;; esac\nexec {new} "$@"\n')
+    script.chmod(0o755)
+    return script
 
 
 @functools.cache
@@ -91,6 +106,7 @@ def _load() -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor, Trainer  # noqa: F401
 
     torch.set_num_threads(1)  # a fork has no use for the threads of its parent
+    os.fsync = lambda _: None  # as in tests/conftest.py
     gc.freeze()
 
 

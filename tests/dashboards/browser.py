@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as NotInTime
+
+from tests.processes import children, runs
 
 _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
@@ -86,21 +89,34 @@ def chromium() -> Iterator[Browser]:
 
 @contextlib.contextmanager
 def loaded() -> Iterator[None]:
-    """Two processes that never rest."""
-    busy = [multiprocessing.get_context("spawn").Process(target=_spin, daemon=True) for _ in range(2)]
-    for process in busy:
-        process.start()
+    """The servers and browsers that this process has started get a third of the time, as on a machine that others use.
+
+    They are stopped and go on, many times a second: to burn the time would take it from all other tests.
+    """
+    over = threading.Event()
+    stopping = threading.Thread(target=_stop_again_and_again, args=(over,))
+    stopping.start()
     try:
         yield
     finally:
-        for process in busy:
-            process.kill()
-            process.join()
+        over.set()
+        stopping.join()
 
 
-def _spin() -> None:
-    while True:
-        pass
+def _stop_again_and_again(over: threading.Event) -> None:
+    while not over.is_set():
+        slowed = [found for found in _descendants(os.getpid()) if not runs(found, "playwright/driver")]
+        for sent, seconds in ((signal.SIGSTOP, 0.06), (signal.SIGCONT, 0.03)):
+            for process in slowed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, sent)
+            time.sleep(seconds)
+
+
+def _descendants(process: int) -> Iterator[int]:
+    for child in children(process):
+        yield child
+        yield from _descendants(child)
 
 
 def settled(page: Page) -> Page:

@@ -12,7 +12,6 @@ import os
 import shlex
 import signal
 import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ import yaml
 from blocks import Block, blocks_of
 from pydantic import BaseModel, TypeAdapter
 
-from tests.forks import python
+from tests.forks import executable, python
 from tests.loop import REPO
 
 DOCS = REPO / "docs"
@@ -55,11 +54,12 @@ SECONDS = 300
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """A shell in which the console scripts of this checkout come first; they start in forks."""
+    """A shell in which ``python`` and the console scripts of this checkout start in forks."""
     scripts = tmp_path_factory.mktemp("bin")
     declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["scripts"]
     commands = {name: python("-m", target.split(".")[0]) for name, target in declared.items()}
-    for name, command in {"python": [sys.executable], **commands}.items():
+    executable(scripts)
+    for name, command in commands.items():
         script = scripts / name
         script.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
         script.chmod(0o755)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,18 +10,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
 
+from tests import forks
 from tests.finetune.toys import build_processor, llava_config, save_data, save_model
-from tests.forks import python
 
 
 @pytest.fixture(autouse=True)
 def _reload_in_a_fork(monkeypatch):
     """A merged model is reloaded in a process of its own; a test of ``test_merge`` has it in a new interpreter."""
-
-    def run(command, **options):
-        return subprocess.run(python(*command[1:]), **options)
-
-    monkeypatch.setattr("finetune.export.outputs.subprocess", SimpleNamespace(run=run))
+    monkeypatch.setattr("finetune.export.outputs.subprocess", SimpleNamespace(run=forks.run))
 
 
 @pytest.fixture(scope="session")

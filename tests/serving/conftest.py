@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+
+from tests import forks
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -36,7 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
         compute_dtype="float32",
     )  # fmt: skip
     run = train(recipe)
-    merge(run, root / "merged", into=None, count=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("finetune.export.outputs.subprocess", SimpleNamespace(run=forks.run))
+        merge(run, root / "merged", into=None, count=4)
     task = root / "task.yaml"
     task.write_text(
         f"name: toy\nsource: {{location: {data}, image_root: {data.parent}}}\ngeneration: {{max_new_tokens: 4}}\n"

@@ -19,6 +19,7 @@ from serving.engines import Launch
 from serving.examples.ask import ask
 from serving.process import running
 from serving.start import check_server
+from tests import forks
 from winnow.demo.deploy import POLICY, ask_questions, attack, questions_of
 
 pytestmark = pytest.mark.slow
@@ -33,12 +34,12 @@ def free_port() -> int:
 class Served:
     """`serve start` in a process, as a user has it."""
 
-    def __init__(self, model: Path, log: Path) -> None:
+    def __init__(self, model: Path, log: Path, *more: str) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}/v1"
         self.log = log
         command = [sys.executable, "-m", "serving", "start", str(model), "--engine", "transformers", "--port"]
         self.output = log.open("w")
-        self.process = subprocess.Popen([*command, str(port)], stdout=self.output, stderr=self.output)
+        self.process = subprocess.Popen([*command, str(port), *more], stdout=self.output, stderr=self.output)
 
     def __enter__(self) -> Served:
         deadline = time.monotonic() + 300
@@ -54,10 +55,10 @@ class Served:
 
 
 def check(served: Served, trained, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [
-        sys.executable, "-m", "serving", "check", served.url, "--run", str(trained.run), "--task", str(trained.task),
-        "--rows", "40", "--users", "2", "--seconds", "2", "--every", "1", "--out", str(out), *more,
-    ]  # fmt: skip
+    command = forks.python(
+        "-m", "serving", "check", served.url, "--run", str(trained.run), "--task", str(trained.task), "--rows", "40",
+        "--users", "2", "--seconds", "2", "--every", "1", "--out", str(out), *more,
+    )  # fmt: skip
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
@@ -101,7 +102,7 @@ def test_the_served_model_is_the_trained_one(trained, tmp_path: Path, monkeypatc
 
 
 def test_another_model_is_found_out(trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with Served(trained.base, tmp_path / "log.txt") as served:
+    with Served(trained.base, tmp_path / "log.txt", "--python", str(forks.executable(tmp_path))) as served:
         asked = CheckSettings(served.url, trained.run, tasks=(str(trained.task),), rows=8, max_loss=0, users=())
         assert not check_server(asked, tmp_path / "check")
     printed = capsys.readouterr().out

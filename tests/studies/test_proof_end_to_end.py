@@ -5,7 +5,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,6 +12,7 @@ import yaml
 
 from studies.demo.__main__ import PARTS
 from studies.demo.report import read_parts, update_page
+from tests.forks import python
 from tests.loop import REPO
 
 pytestmark = pytest.mark.slow
@@ -41,7 +41,7 @@ def project(loop, tmp_path_factory):
 
 
 def prove(project, *options):
-    command = [sys.executable, "-m", "studies.demo", "settings.yaml", "--out", "results", *options]
+    command = python("-m", "studies.demo", "settings.yaml", "--out", "results", *options)
     return subprocess.run(
         command, cwd=project, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPO)}
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forks
 from winnow.demo.vlm import CLIP_FOLDER, FEATURE_LAYER, SELECT_STRATEGY, save_checkpoint
 from winnow.files import digest_of, write_json
 from winnow.run import MANIFEST
@@ -48,9 +49,21 @@ def installed(wheel, tmp_path_factory):
 
 
 @pytest.fixture
-def winnow(installed, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+def environment(installed):
+    return {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def winnow(installed, environment, tmp_path):
     return lambda *arguments: run([installed / "bin/winnow", *arguments], cwd=tmp_path, env=environment)
+
+
+@pytest.fixture
+def winnow_in_forks(environment, tmp_path, tmp_path_factory):
+    """The same; it and the commands that it starts are forks."""
+    script = str(forks.executable(tmp_path_factory.mktemp("bin")))
+    code = f"import sys; sys.executable = {script!r}; from winnow.cli import main; main()"
+    return lambda *arguments: run(forks.python("-c", code, *map(str, arguments)), cwd=tmp_path, env=environment)
 
 
 def test_the_wheel_holds_six_packages_and_what_they_read(wheel):
@@ -80,7 +93,8 @@ def put_tiny_model(folder):
     write_json(folder / MANIFEST, manifest)
 
 
-def test_the_demo_runs_in_a_folder_of_its_own(winnow, tmp_path):
+def test_the_demo_runs_in_a_folder_of_its_own(winnow_in_forks, tmp_path):
+    winnow = winnow_in_forks
     put_tiny_model(tmp_path / "data/models/demo-vlm")
     printed = winnow("demo", "--images", 40, "--steps", 2, "--questions", 8)
     assert "demo-vlm: is current, nothing to do" in printed
@@ -91,6 +105,8 @@ def test_the_demo_runs_in_a_folder_of_its_own(winnow, tmp_path):
         "data/evals/demo-tuned/report.html",
     ):
         assert (tmp_path / path).is_file() and path in printed
+    for made in ("curated/demo", "runs/demo", "evals/demo-base", "evals/demo-tuned"):
+        assert json.loads((tmp_path / "data" / made / MANIFEST).read_text())["git_commit"] is None  # of the wheel
     assert "winnow dashboards --data data" in printed
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
     again = winnow("demo", "--only", "curate", "--images", 40, "--steps", 2, "--questions", 8)
