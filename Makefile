@@ -133,7 +133,9 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, import contracts, declared dependen
 check: lint  ## what must hold before a commit: the linters and the fast tests
 	$(PY) -m pytest -n $(JOBS) -m "not slow and not browser"
 
-test: lint tests  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
+# Most of what a linter takes is one process: beside the tests, no core waits for it.
+test: $(VENV)/.installed-dev  ## what must hold before a push: the linters and all tests (JOBS=4: so many at a time)
+	$(MAKE) --no-print-directory --jobs 2 lint tests
 
 tests: $(VENV)/.installed-dev
 	$(PY) -m pytest -n $(JOBS)
