@@ -28,6 +28,7 @@ from curate.readers.files.json import FileRows, RawRow
 from winnow.digests import Digests
 from winnow.files import read_json, write_json
 from winnow.records import MAX_LINE, BadRow, parse_json
+from winnow.storage import shown
 
 LEAST_ROWS, MOST_ROWS = 8192, 32768  # of a range; one in ``LEAST_ROWS`` lines between them may end it
 _MOST_BYTES = 32 << 20
@@ -55,7 +56,7 @@ class Range:
 
     def where(self, path: Path) -> str:
         """What the place of a row begins with, before the number of its line or row in the file."""
-        return f"{path}: row " if self.groups else f"{path}:"
+        return f"{shown(path)}: row " if self.groups else f"{shown(path)}:"
 
 
 def ranges_of(reading: Reading, known: Sequence[Range] = ()) -> list[Range] | None:

@@ -19,6 +19,7 @@ from curate.readers.alone import NotAloneError, alone
 from curate.readers.base import ImageNames, Reading, folder_of, name_in, with_own_files
 from curate.readers.below_root import AnotherFolderError, Below
 from curate.readers.facts import Counted, Counting
+from curate.readers.fetched import here
 from curate.readers.images.store import ImageStore, stored
 from curate.readers.placing import bad_row_in_range
 from curate.readers.plain_rows import PlainRows
@@ -29,7 +30,9 @@ from curate.readers.storable import with_storable_meta
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import read_json, sha256_file, write_json
+from winnow.images import is_url
 from winnow.records import BadRow, Sample
+from winnow.storage import in_own_mirror, is_remote
 from winnow.table_parts import Item
 from winnow.tables import write_parquet
 
@@ -50,6 +53,7 @@ class Unit:
         positions: rows of the source that it covers, skipped ones among them.
         last: source and split of its last good row; empty if it has none.
         derived: whether ids of rows were made from their content.
+        remote: whether a row names an image by its address, which a fetcher may have to fetch.
         spelled: paths whose spelling depends on the files below the image root, and their spelling.
         refused: why its rows are not there: ``whole`` if the source has to be read as a whole, or ``folder``.
         folder: where an image lies for which the common root was not chosen; '' is the image store.
@@ -65,6 +69,7 @@ class Unit:
     positions: int = 0
     last: tuple[str, ...] = ()
     derived: bool = False
+    remote: bool = False
     spelled: dict[str, str] = field(default_factory=dict)
     refused: str = ""
     folder: str = ""
@@ -153,7 +158,7 @@ def _no_collection() -> Iterator[None]:
 @functools.lru_cache(maxsize=2)
 def _readings(layout: str, settings: str, version: str) -> tuple[Reading, ...]:
     """The readings of a source, which are prepared once in a process."""
-    return tuple(LAYOUTS[layout].readings(SourceSettings.model_validate_json(settings)))
+    return tuple(LAYOUTS[layout].readings(here(SourceSettings.model_validate_json(settings))))
 
 
 class _RangeReader:
@@ -162,12 +167,12 @@ class _RangeReader:
     def __init__(self, asked: RangeOfRows) -> None:
         self._asked = asked
         self._counting = Counting("", "", limited=False)
-        self._root = Root(asked.images.root, folder_of(asked.settings))
+        self._root = Root(in_own_mirror(str(asked.images.root)), folder_of(here(asked.settings)))
         self._root.asked = {}
         self._first_bad = ("", "")
         self._positions = 0
         self._last: tuple[str, ...] = ()
-        self._derived = False
+        self._derived = self._remote = False
 
     def rows(self) -> Iterator[Row]:
         """Its rows.
@@ -205,6 +210,7 @@ class _RangeReader:
     def _row(self, sample: Sample, store: ImageStore) -> Row:
         self._last = (sample.source, sample.split)
         sample = with_own_files(sample, self._root, HERE, 0)
+        self._remote = self._remote or any(is_url(path) or is_remote(path) for path in sample.image)
         if sample.embedded:
             sample = stored(sample, store, self._asked.max_bytes)
         sample = self._asked.below.put(sample)
@@ -236,5 +242,6 @@ class _RangeReader:
             positions=self._positions,
             last=self._last,
             derived=self._derived,
+            remote=self._remote,
             spelled=self._root.asked or {},
         )
