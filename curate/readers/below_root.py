@@ -88,8 +88,8 @@ class Below:
     def key(self) -> list[Any]:
         """What the rows depend on, JSON-able; not where the image store is, unless their paths say so."""
         return [
-            shown(self.own), shown(self.links_within), self._prefixes[self.own], self.own in self.folders, self.root == self.own,
-            self._prefixes[self.stored] if self.stored in self.folders else None,
+            shown(self.own), shown(self.links_within), self._prefixes[self.own], self.own in self.folders,
+            self.root == self.own, self._prefixes[self.stored] if self.stored in self.folders else None,
         ]  # fmt: skip
 
     @property

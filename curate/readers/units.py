@@ -26,7 +26,7 @@ from curate.readers.plain_rows import PlainRows
 from curate.readers.ranges import HERE, Range, rows_in
 from curate.readers.rows import ROWS, Row, batches_of, row_of
 from curate.readers.spelling import Root
-from curate.readers.storable import with_storable_meta
+from curate.readers.storable import encodable, with_storable_meta
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import read_json, sha256_file, write_json
@@ -199,13 +199,14 @@ class _RangeReader:
                 self._last = (row[_SOURCE], row[_SPLIT])
                 yield row
                 continue
+            made: Sample | BadRow | None
             try:
-                sample = reading.to_sample(raw, name_of)
+                made = reading.to_sample(raw, name_of)
             except ValueError as error:
-                yield self._bad_row(BadRow(raw.where, str(error), raw.position))
-                continue
-            if sample is not None:
-                yield self._row(sample, store)
+                made = BadRow(raw.where, str(error), raw.position)
+            if made is not None:
+                made = encodable(made, raw.where, raw.position)
+                yield self._bad_row(made) if isinstance(made, BadRow) else self._row(made, store)
 
     def _row(self, sample: Sample, store: ImageStore) -> Row:
         self._last = (sample.source, sample.split)

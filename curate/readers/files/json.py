@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.files.json_text import CLOSING, JsonText
@@ -72,7 +72,7 @@ class FileRows(Iterator[RawRow | BadRow]):
         document: the file is one JSON object, and its rows are what it holds under ``key``, or its own members.
         copyable: the rows can be copied out of the file one by one, because it is Parquet, CSV, or a list or lines of
             JSON in UTF-8, and not packed.
-        lines: the file has one row a line (JSONL).
+        form: ``lines`` for a row a line (JSONL), or ``csv``; '' for another form.
     """
 
     path: Path
@@ -80,7 +80,7 @@ class FileRows(Iterator[RawRow | BadRow]):
     document: bool = False
     key: str | None = None
     copyable: bool = True
-    lines: bool = False
+    form: Literal["", "lines", "csv"] = ""
 
     def __next__(self) -> RawRow | BadRow:
         return next(self.rows)
@@ -107,7 +107,7 @@ def iter_json(path: Path) -> FileRows:
         plain = len(inside.keys) < 2 and not inside.within
         return FileRows(path, rows, document=True, key=key, copyable=copyable and plain)
     if _is_lines(path):
-        return FileRows(path, _lines(path), copyable=copyable, lines=True)
+        return FileRows(path, _lines(path), copyable=copyable, form="lines")
     return FileRows(path, _values(path), copyable=False)
 
 
