@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import shutil
 import sys
 from collections import Counter
@@ -33,10 +32,10 @@ from curate.readers.facts import Counting, SourceFacts
 from curate.readers.fetched import here, places_of
 from curate.readers.images.store import Fetcher, ImageStore
 from curate.readers.ranges import KnownRanges, Range
-from curate.readers.rows import ROWS, Row, bad_row_of, batches_of, row_of
+from curate.readers.rows import Row, bad_row_of, row_of
 from curate.readers.spelling import Root
 from curate.readers.storable import storable
-from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write_unit
+from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write_parts, write_unit
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import RemoteSettings, SourceSettings
 from curate.workspace import Workspace
@@ -47,7 +46,6 @@ from winnow.records import BadRow
 from winnow.run import Stages
 from winnow.storage import local, shown, url_of
 from winnow.table_parts import Parts, Runner, run_here
-from winnow.tables import write_parquet
 
 # Raise it when readers make other rows from the same input.
 VERSION = 8
@@ -55,7 +53,6 @@ VERSION = 8
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
 )
-_ROWS_A_PART = 16_384  # of a source that is read as a whole
 
 
 def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fetcher | None = None) -> OpenedSource:
@@ -284,16 +281,7 @@ def _read_whole(
             bar.advance()
             yield bad_row_of(row, settings) if isinstance(row, BadRow) else row_of(row)
 
-    made = rows()
-    parts: list[Path] = []
-    counts: list[int] = []
-    while True:
-        some = list(itertools.islice(made, _ROWS_A_PART))
-        if not some and parts:
-            break
-        parts.append(note.with_name(f"{note.stem}-{len(parts)}.parquet"))
-        counts.append(len(some))
-        write_parquet(parts[-1], batches_of(some), ROWS)
+    parts, counts = write_parts(note, rows())
     unit = Unit.of(parts, counts, counted=counting.counted(), first_bad=(first_bad[0], first_bad[1]))
     write_unit(note, unit)
     return unit

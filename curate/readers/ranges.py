@@ -1,7 +1,7 @@
 """A file of rows cut into ranges that can be read alone.
 
 Where a range ends follows from the lines about it, so that a line that is added, changed or removed makes no other
-range a new one: they only move.
+range a new one: they only move. A shard is one range, which its other shards do not change.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from curate.readers.files.delimited import MAX_HEADER, csv_form, csv_rows_betwee
 from curate.readers.files.encoding import encoding_of
 from curate.readers.files.json import FileRows, RawRow
 from winnow.digests import Digests
-from winnow.files import read_json, write_json
+from winnow.files import read_json, sha256_file, write_json
 from winnow.records import MAX_LINE, BadRow, parse_json
 from winnow.storage import shown
 
@@ -50,6 +50,7 @@ class Range:
         digest: of its bytes; in a CSV file, of its header and its bytes.
         groups: the row groups of a Parquet file.
         header: bytes of the header of a CSV file.
+        whole: it is the whole file; then ``start``, ``end`` and ``lines`` are 0.
     """
 
     start: int
@@ -58,9 +59,12 @@ class Range:
     digest: str
     groups: tuple[int, ...] = ()
     header: int = 0
+    whole: bool = False
 
     def where(self, path: Path) -> str:
-        """What the place of a row begins with, before the number of its line or row in the file."""
+        """What the place of a row begins with, before the number of its line or row in the file, if it has one."""
+        if self.whole:
+            return shown(path)
         return f"{shown(path)}: row " if self.groups else f"{shown(path)}:"
 
 
@@ -306,13 +310,15 @@ class KnownRanges:
 
     def of(self, reading: Reading) -> list[Range] | None:
         """``ranges_of`` a reading."""
+        if reading.file is not None and reading.apart:
+            return [Range(0, 0, 0, self._digests().known(reading.file) or sha256_file(reading.file), whole=True)]
         if reading.file is None or _form(reading) is None:
             return None
         name, digest = str(reading.file), self._digests().known(reading.file)
         noted, known = self._noted(name)
         found = known if known and digest and digest == noted else ranges_of(reading, known)
         if found:
-            self._cut[name] = [digest, [[*astuple(part)] for part in found]]
+            self._cut[name] = [digest, [[*astuple(part)][:-1] for part in found]]
         return found
 
     def _noted(self, name: str) -> tuple[str | None, list[Range]]:

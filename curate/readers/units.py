@@ -1,4 +1,4 @@
-"""What is read at once: a range of a file, or a whole source. Each unit leaves parts of rows and a note about them.
+"""What is read at once: a range of a file, a file, or a source. Each unit leaves parts of rows and a note about them.
 
 The rows of a range do not know what is before them: ``curate.readers.placing`` gives them what depends on that.
 """
@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,11 +33,12 @@ from winnow.errors import UserError, disk_problem
 from winnow.files import read_json, sha256_file, write_json
 from winnow.images import is_url
 from winnow.records import BadRow, Sample
-from winnow.storage import in_own_mirror, is_remote
+from winnow.storage import in_own_mirror, is_remote, shown
 from winnow.table_parts import Item
 from winnow.tables import write_parquet
 
 _ORDERED = ("fields", "notes")
+_ROWS_A_PART = 16_384  # of a source or file that is read as a whole
 _SOURCE, _SPLIT, _RECORD = map(ROWS.names.index, ("source", "split", "record"))
 
 
@@ -48,7 +50,7 @@ class Unit:
         parts: files of its rows.
         rows, sizes, digests: of each part its rows, bytes and sha256; equal digests, equal rows, wherever they lie.
         counted: what its rows said.
-        first_bad: where its first bad row is and why it could not be read.
+        first_bad: where its first bad row is, or the number of its line in the range, and why it could not be read.
         lines: of a range, how many.
         positions: rows of the source that it covers, skipped ones among them.
         last: source and split of its last good row; empty if it has none.
@@ -64,7 +66,7 @@ class Unit:
     sizes: tuple[int, ...] = ()
     digests: tuple[str, ...] = ()
     counted: Counted = field(default_factory=Counted)
-    first_bad: tuple[str, str] = ("", "")
+    first_bad: tuple[int | str, str] = ("", "")
     lines: int = 0
     positions: int = 0
     last: tuple[str, ...] = ()
@@ -130,17 +132,31 @@ class RangeOfRows:
 def read_range(item: Item) -> None:
     """Write the rows of a range and, at the item's path, the note about them."""
     path, (asked,) = item
-    part = path.with_suffix(".parquet")
     reader = _RangeReader(asked)
     try:
-        with alone(), _no_collection():
-            write_parquet(part, batches_of(reader.rows()), ROWS)
-        unit = reader.unit(part)
+        if asked.range.whole:
+            unit = reader.unit(*write_parts(path, reader.rows()))
+        else:
+            part = path.with_suffix(".parquet")
+            with alone(), _no_collection():
+                write_parquet(part, batches_of(reader.rows()), ROWS)
+            unit = reader.unit([part], [reader.count])
     except AnotherFolderError as other:
         unit = Unit(refused="folder", folder="" if other.folder == asked.below.stored else other.folder)
     except (NotAloneError, UserError):  # reading the whole source says in which of its rows
         unit = Unit(refused="whole")
     write_unit(path, unit)
+
+
+def write_parts(note: Path, rows: Iterator[Row]) -> tuple[list[Path], list[int]]:
+    """Write rows to files beside the note about them; the files, at least one, and how many rows each has."""
+    parts: list[Path] = []
+    counts: list[int] = []
+    while (some := list(itertools.islice(rows, _ROWS_A_PART))) or not parts:
+        parts.append(note.with_name(f"{note.stem}-{len(parts)}.parquet"))
+        counts.append(len(some))
+        write_parquet(parts[-1], batches_of(some), ROWS)
+    return parts, counts
 
 
 @contextlib.contextmanager
@@ -169,7 +185,7 @@ class _RangeReader:
         self._counting = Counting("", "", limited=False)
         self._root = Root(in_own_mirror(str(asked.images.root)), folder_of(here(asked.settings)))
         self._root.asked = {}
-        self._first_bad = ("", "")
+        self._first_bad: tuple[int | str, str] = ("", "")
         self._positions = 0
         self._last: tuple[str, ...] = ()
         self._derived = self._remote = False
@@ -189,10 +205,10 @@ class _RangeReader:
         store = ImageStore(asked.store)
         assert reading.file is not None
         plain = PlainRows(reading.plain, self._root, asked.below, self._counting.counted())
-        for raw in rows_in(reading.file, asked.range):
+        for position, raw in enumerate(reading.rows if asked.range.whole else rows_in(reading.file, asked.range)):
             self._positions += 1
             if isinstance(raw, BadRow):
-                yield self._bad_row(raw)
+                yield self._bad_row(raw, position)
                 continue
             row = plain.row(raw.value) if isinstance(raw.value, dict) and not asked.range.groups else None
             if row is not None and HERE not in row[_RECORD]:
@@ -203,10 +219,10 @@ class _RangeReader:
             try:
                 made = reading.to_sample(raw, name_of)
             except ValueError as error:
-                made = BadRow(raw.where, str(error), raw.position)
+                made = BadRow(raw.where, str(error), position)
             if made is not None:
-                made = encodable(made, raw.where, raw.position)
-                yield self._bad_row(made) if isinstance(made, BadRow) else self._row(made, store)
+                made = encodable(made, raw.where, position)
+                yield self._bad_row(made, position) if isinstance(made, BadRow) else self._row(made, store)
 
     def _row(self, sample: Sample, store: ImageStore) -> Row:
         self._last = (sample.source, sample.split)
@@ -223,21 +239,30 @@ class _RangeReader:
             raise NotAloneError  # it says where it is
         return row
 
-    def _bad_row(self, row: BadRow) -> Row:
+    def _bad_row(self, row: BadRow, position: int) -> Row:
         if HERE in row.reason:
             raise NotAloneError
         self._counting.add(row)
-        number = row.where.removeprefix(HERE)
-        self._first_bad = self._first_bad if self._first_bad[0] else (number, row.reason)
-        return bad_row_in_range(int(number), row, self._last)
+        place: int | str = shown(row.where) if self._asked.range.whole else int(row.where.removeprefix(HERE))
+        self._first_bad = self._first_bad if self._first_bad[0] else (place, row.reason)
+        return bad_row_in_range(place, row, position, self._last)
 
-    def unit(self, part: Path) -> Unit:
-        """The note about the rows."""
+    @property
+    def count(self) -> int:
+        """Rows so far."""
         counted = self._counting.counted()
+        return counted.rows + counted.bad_rows
+
+    def unit(self, parts: Sequence[Path], counts: Sequence[int]) -> Unit:
+        """The note about the rows.
+
+        Args:
+            parts, counts: files with the rows, and how many each has.
+        """
         return Unit.of(
-            [part],
-            [counted.rows + counted.bad_rows],
-            counted=counted,
+            parts,
+            counts,
+            counted=self._counting.counted(),
             first_bad=self._first_bad,
             lines=self._asked.range.lines,
             positions=self._positions,
