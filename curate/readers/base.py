@@ -84,7 +84,7 @@ class Reading:
         second: the list that ``left_over`` is of.
         file: that ``rows`` are of, if each of them can be read without other files and rows (but see ``decided``), so
             that ranges of it can be read alone; what turns out to need others calls ``needs_other_rows``.
-        apart: no range of ``file`` can be read alone, but all of it can: ``rows`` starts anew whenever it is iterated.
+        apart: rows of ``file`` may depend on others of it, but on no other file; ``rows`` can be iterated again.
         decided: what the first rows decide about all of them, JSON-able; of a file ``apart``, what its name does.
     """
 

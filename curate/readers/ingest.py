@@ -168,7 +168,8 @@ def _files(settings: SourceSettings, source: OpenedSource, asked: Asked, known: 
             return None
         decided = reading.decided() if reading.decided is not None else None
         found.append(FileRanges(number, reading.file, decided, ranges))
-    return found
+    alone = len(found) == 1 and any(part.whole for part in found[0].ranges)
+    return None if alone else found
 
 
 def _read(

@@ -1,7 +1,7 @@
 """A file of rows cut into ranges that can be read alone.
 
 Where a range ends follows from the lines about it, so that a line that is added, changed or removed makes no other
-range a new one: they only move. A shard is one range, which its other shards do not change.
+range a new one: they only move. A shard, or a file that cannot be cut, is one range among those of its source.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from curate.readers.files.csv_ends import CsvEnds, csv_header
 from curate.readers.files.delimited import MAX_HEADER, csv_form, csv_rows_between, line_count
 from curate.readers.files.encoding import encoding_of
 from curate.readers.files.json import FileRows, RawRow
+from curate.readers.files.rows import iter_rows
 from winnow.digests import Digests
 from winnow.files import read_json, sha256_file, write_json
 from winnow.records import MAX_LINE, BadRow, parse_json
@@ -243,8 +244,15 @@ class _Begun:
         return Range(self.start, end, self.lines, digest, header=self._header)
 
 
-def rows_in(path: Path, part: Range) -> Iterator[RawRow | BadRow]:
-    """The rows of a range; where they are is said from its beginning, after ``HERE``."""
+def rows_in(reading: Reading, part: Range) -> Iterable[RawRow | BadRow]:
+    """The rows of a range; where they are is said from its beginning, after ``HERE``, unless it is the whole file."""
+    assert reading.file is not None
+    if not part.whole:
+        return _rows_between(reading.file, part)
+    return iter_rows(reading.file) if isinstance(reading.rows, FileRows) else reading.rows
+
+
+def _rows_between(path: Path, part: Range) -> Iterator[RawRow | BadRow]:
     if part.groups:
         yield from parquet_rows(path, part.groups, HERE)
         return
@@ -309,11 +317,16 @@ class KnownRanges:
             self._known = {}
 
     def of(self, reading: Reading) -> list[Range] | None:
-        """``ranges_of`` a reading."""
-        if reading.file is not None and reading.apart:
-            return [Range(0, 0, 0, self._digests().known(reading.file) or sha256_file(reading.file), whole=True)]
-        if reading.file is None or _form(reading) is None:
+        """``ranges_of`` a reading; of a file that cannot be cut, all of it. None if it does not stand for itself."""
+        if reading.file is None:
             return None
+        found = self._cut_again(reading) if _form(reading) is not None else None
+        if found is None and (reading.apart or isinstance(reading.rows, FileRows)):
+            return [Range(0, 0, 0, self._digests().known(reading.file) or sha256_file(reading.file), whole=True)]
+        return found
+
+    def _cut_again(self, reading: Reading) -> list[Range] | None:
+        assert reading.file is not None
         name, digest = str(reading.file), self._digests().known(reading.file)
         noted, known = self._noted(name)
         found = known if known and digest and digest == noted else ranges_of(reading, known)

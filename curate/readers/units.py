@@ -132,10 +132,11 @@ class RangeOfRows:
 def read_range(item: Item) -> None:
     """Write the rows of a range and, at the item's path, the note about them."""
     path, (asked,) = item
-    reader = _RangeReader(asked)
     try:
+        reader = _RangeReader(asked)
         if asked.range.whole:
-            unit = reader.unit(*write_parts(path, reader.rows()))
+            with contextlib.nullcontext() if reader.reading.apart else alone():
+                unit = reader.unit(*write_parts(path, reader.rows()))
         else:
             part = path.with_suffix(".parquet")
             with alone(), _no_collection():
@@ -181,7 +182,8 @@ class _RangeReader:
     """Makes the rows of a range, and counts what they say."""
 
     def __init__(self, asked: RangeOfRows) -> None:
-        self._asked = asked
+        readings = _readings(asked.layout, asked.settings.model_dump_json(), asked.version)
+        self._asked, self.reading = asked, readings[asked.reading]
         self._counting = Counting("", "", limited=False)
         self._root = Root(in_own_mirror(str(asked.images.root)), folder_of(here(asked.settings)))
         self._root.asked = {}
@@ -198,19 +200,17 @@ class _RangeReader:
             AnotherFolderError: see ``Below.put``.
             UserError: the source has no readable rows, or an image cannot be stored.
         """
-        asked = self._asked
-        readings = _readings(asked.layout, asked.settings.model_dump_json(), asked.version)
-        reading, choice = readings[asked.reading], asked.images.choice
+        asked, reading, choice = self._asked, self.reading, self._asked.images.choice
         name_of = functools.partial(name_in, reading, choice[asked.reading] if asked.reading < len(choice) else 0)
         store = ImageStore(asked.store)
-        assert reading.file is not None
-        plain = PlainRows(reading.plain, self._root, asked.below, self._counting.counted())
-        for position, raw in enumerate(reading.rows if asked.range.whole else rows_in(reading.file, asked.range)):
+        of_lines = not (asked.range.groups or asked.range.whole)
+        plain = PlainRows(reading.plain if of_lines else None, self._root, asked.below, self._counting.counted())
+        for position, raw in enumerate(rows_in(reading, asked.range)):
             self._positions += 1
             if isinstance(raw, BadRow):
                 yield self._bad_row(raw, position)
                 continue
-            row = plain.row(raw.value) if isinstance(raw.value, dict) and not asked.range.groups else None
+            row = plain.row(raw.value) if isinstance(raw.value, dict) else None
             if row is not None and HERE not in row[_RECORD]:
                 self._last = (row[_SOURCE], row[_SPLIT])
                 yield row
