@@ -18,7 +18,7 @@ from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.files.json_text import CLOSING, JsonText
 from winnow.conversations import are_turns, holds_conversation
 from winnow.errors import UserError
-from winnow.records import SURROGATE, BadRow, numbered_lines, parse_json
+from winnow.records import MAX_LINE, SURROGATE, BadRow, numbered_lines, parse_json
 
 _SURROGATE = re.compile(SURROGATE.pattern.decode())
 _HEAD_BYTES = 64 << 20
@@ -318,6 +318,8 @@ def _lines(path: Path) -> Iterator[RawRow | BadRow]:
                 continue
             where = f"{path}:{number}"
             try:
+                if len(line) > MAX_LINE:  # and cut
+                    raise ValueError(f"longer than {MAX_LINE >> 20} MiB")
                 yield RawRow(parse_json(line), where, position)
             except ValueError as error:
                 yield BadRow(where, f"not JSON ({error})", position)
