@@ -21,6 +21,7 @@ from curate.readers.base import ImageNames, Reading, folder_of, name_in, with_ow
 from curate.readers.below_root import AnotherFolderError, Below
 from curate.readers.facts import Counted, Counting
 from curate.readers.fetched import here
+from curate.readers.files.json import RawRow
 from curate.readers.images.store import ImageStore, stored
 from curate.readers.placing import bad_row_in_range
 from curate.readers.plain_rows import PlainRows
@@ -207,17 +208,15 @@ class _RangeReader:
         plain = PlainRows(reading.plain if of_lines else None, self._root, asked.below, self._counting.counted())
         for position, raw in enumerate(rows_in(reading, asked.range)):
             self._positions += 1
-            if isinstance(raw, BadRow):
-                yield self._bad_row(raw, position)
-                continue
-            row = plain.row(raw.value) if isinstance(raw.value, dict) else None
+            value = raw.value if isinstance(raw, RawRow) else None
+            row = plain.row(value) if isinstance(value, dict) else None
             if row is not None and HERE not in row[_RECORD]:
                 self._last = (row[_SOURCE], row[_SPLIT])
                 yield row
                 continue
             made: Sample | BadRow | None
             try:
-                made = reading.to_sample(raw, name_of)
+                made = raw if isinstance(raw, BadRow) else reading.to_sample(raw, name_of)
             except ValueError as error:
                 made = BadRow(raw.where, str(error), position)
             if made is not None:

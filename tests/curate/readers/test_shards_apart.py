@@ -29,12 +29,25 @@ def members(key, kind):
         "bad base64": [(f"{key}.json", b'{"image": "data:image/png;base64,@@@", "caption": "x"}')],
         "broken": [(f"{key}.json", b"{broken")],
         "odd text": [(f"{key}.txt", b"\xff\xfe"), (f"{key}.jpg", JPEG)],
+        "odd name": [(f"{key}\udcff.txt", b"x"), (f"{key}a\udcff.json", b"{broken")],
         "twice": [(f"{key}.txt", b"x"), (f"{key}.txt", b"y")],
     }[kind]
 
 
 KINDS = st.sampled_from(
-    ["crawled", "asked", "talk", "options", "numbered", "no id", "bad base64", "broken", "odd text", "twice"]
+    [
+        "crawled",
+        "asked",
+        "talk",
+        "options",
+        "numbered",
+        "no id",
+        "bad base64",
+        "broken",
+        "odd text",
+        "odd name",
+        "twice",
+    ]
 )
 SHARDS = st.tuples(st.lists(KINDS, min_size=1, max_size=6), st.sampled_from(["w", "w", "w:gz"]), st.integers(0, 4))
 
@@ -82,7 +95,7 @@ def test_only_a_new_or_changed_shard_is_read_again(tmp_path):
     location = tmp_path / "shards"
     location.mkdir()
     for number in range(6):
-        put(location, number, (["crawled", "broken", "no id", "options"], "w", 0))
+        put(location, number, (["crawled", "broken", "no id", "odd name", "options"], "w", 0))
     before = read(tmp_path / "out", location)[1]
     assert len(before) == 6
     put(location, 2, (["asked"], "w", 0))
