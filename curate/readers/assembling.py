@@ -77,17 +77,20 @@ def assemble(read: Sequence[ReadSource], rows: Parts, folder: Path, runner: Runn
     for each in read:
         counting = Counting(each.settings.location, each.source.layout, each.source.notes)
         for unit, place in zip(each.units, _places(each, folder, rows.folder), strict=True):
-            key = place.key(has_bad_rows=unit.counted.bad_rows > 0) if place is not None else None
-            if place is not None and key is not None:
-                name = part_name(["placed", unit.digests, key])
-                items[name] = (rows.folder / name, (folder / unit.parts[0], place))
-                names.append(name)
+            if place is not None:
                 counting.join(unit.counted, _first_bad(unit, place), _other_ids(unit, place))
             else:
-                made = {part_name(digest): folder / name for name, digest in zip(unit.parts, unit.digests, strict=True)}
-                linked |= made
-                names += [part_name(digest) for digest in unit.digests]
-                counting.join(unit.counted, ": ".join(filter(None, unit.first_bad)))
+                counting.join(unit.counted, ": ".join(map(str, filter(None, unit.first_bad))))
+            before = place.of_parts(unit.rows) if place is not None else [None] * len(unit.parts)
+            for part, digest, own in zip(unit.parts, unit.digests, before, strict=True):
+                key = own.key(has_bad_rows=unit.counted.bad_rows > 0) if own is not None else None
+                if own is not None and key is not None:
+                    name = part_name(["placed", digest, key])
+                    items[name] = (rows.folder / name, (folder / part, own))
+                else:
+                    name = part_name(digest)
+                    linked[name] = folder / part
+                names.append(name)
         facts.append(counting.facts())
     missing = rows.missing(names)
     for name in missing:
@@ -114,25 +117,31 @@ def _places(read: ReadSource, folder: Path, work: Path) -> Iterator[Place | None
 
 def _repeats(read: ReadSource, folder: Path, work: Path) -> dict[int, dict[int, int]]:
     """How often an id made from content was there before, by unit and row, where it was."""
-    units = [number for number, unit in enumerate(read.units) if unit.derived]
-    if not units or read.settings.ids == "position":
+    parts = [
+        (number, start, folder / name)
+        for number, unit in enumerate(read.units)
+        if unit.derived
+        for name, start in zip(unit.parts, itertools.accumulate(unit.rows, initial=0), strict=False)
+    ]
+    if not parts or read.settings.ids == "position":
         return {}
     found: dict[int, dict[int, int]] = {}
     with database(work) as connection:
-        files = sql_files(folder / read.units[number].parts[0] for number in units)
+        files = sql_files(path for _, _, path in parts)
         for part, row, before in connection.execute(_REPEATS.format(files=files)).fetchall():
-            found.setdefault(units[part], {})[row] = before
+            number, start, _ = parts[part]
+            found.setdefault(number, {})[start + row] = before
     return found
 
 
 def _first_bad(unit: Unit, place: Place) -> str:
-    number, reason = unit.first_bad
-    return f"{place.where(int(number))}: {reason}" if number else ""
+    where, reason = unit.first_bad
+    return f"{place.where(where)}: {reason}" if where else ""
 
 
 def _other_ids(unit: Unit, place: Place) -> dict[int, str]:
     """The ids that the first rows with a note have got."""
-    added = place.ids(unit.rows[0])
+    added = place.ids(sum(unit.rows))
     noted = {number: own for _, number, own in unit.counted.notes.values()}
     return {number: f"{own}{added[number]}" for number, own in noted.items() if number in added}
 

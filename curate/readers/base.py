@@ -84,7 +84,8 @@ class Reading:
         second: the list that ``left_over`` is of.
         file: that ``rows`` are of, if each of them can be read without other files and rows (but see ``decided``), so
             that ranges of it can be read alone; what turns out to need others calls ``needs_other_rows``.
-        decided: what the first rows decide about all of them, JSON-able.
+        apart: rows of ``file`` may depend on others of it, but on no other file; ``rows`` can be iterated again.
+        decided: what the first rows decide about all of them, JSON-able; of a file ``apart``, what its name does.
     """
 
     rows: Iterable[RawRow | BadRow]
@@ -95,6 +96,7 @@ class Reading:
     left_over: Iterable[BadRow] = ()
     second: SecondList | None = None
     file: Path | None = None
+    apart: bool = False
     plain: Plain | None = None
     decided: Callable[[], Any] | None = None
 

@@ -20,6 +20,7 @@ from curate.readers.images.store import Fetcher, ImageStore, store_images
 from curate.settings.sources import SourceSettings
 from winnow.images import LINKED_OUT, locate, unavailable, unavailable_class
 from winnow.records import BadRow, Sample
+from winnow.storage import shown
 
 _ROWS_TRIED = 50
 Opened = Sequence[tuple[SourceSettings, OpenedSource]]
@@ -87,8 +88,8 @@ class Below:
     def key(self) -> list[Any]:
         """What the rows depend on, JSON-able; not where the image store is, unless their paths say so."""
         return [
-            self.own, self.links_within, self._prefixes[self.own], self.own in self.folders, self.root == self.own,
-            self._prefixes[self.stored] if self.stored in self.folders else None,
+            shown(self.own), shown(self.links_within), self._prefixes[self.own], self.own in self.folders,
+            self.root == self.own, self._prefixes[self.stored] if self.stored in self.folders else None,
         ]  # fmt: skip
 
     @property

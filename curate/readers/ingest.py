@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import shutil
 import sys
 from collections import Counter
@@ -30,13 +29,13 @@ from curate.readers.below_root import (
     rebased_rows,
 )
 from curate.readers.facts import Counting, SourceFacts
-from curate.readers.fetched import places_of
+from curate.readers.fetched import here, places_of
 from curate.readers.images.store import Fetcher, ImageStore
 from curate.readers.ranges import KnownRanges, Range
-from curate.readers.rows import ROWS, Row, bad_row_of, batches_of, row_of
+from curate.readers.rows import Row, bad_row_of, row_of
 from curate.readers.spelling import Root
 from curate.readers.storable import storable
-from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write_unit
+from curate.readers.units import RangeOfRows, Unit, read_range, read_unit, write_parts, write_unit
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import RemoteSettings, SourceSettings
 from curate.workspace import Workspace
@@ -47,15 +46,13 @@ from winnow.records import BadRow
 from winnow.run import Stages
 from winnow.storage import local, shown, url_of
 from winnow.table_parts import Parts, Runner, run_here
-from winnow.tables import write_parquet
 
 # Raise it when readers make other rows from the same input.
-VERSION = 7
+VERSION = 8
 # Settings that change how images are fetched, but not which ones arrive.
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}
 )
-_ROWS_A_PART = 16_384  # of a source that is read as a whole
 
 
 def as_files(source: OpenedSource, folder: Path, *, max_bytes: int, fetcher: Fetcher | None = None) -> OpenedSource:
@@ -162,16 +159,17 @@ def write_rows(
 
 def _files(settings: SourceSettings, source: OpenedSource, asked: Asked, known: KnownRanges) -> list[FileRanges] | None:
     """The ranges of the files of a source; None if it has to be read as a whole."""
-    if source.images is None or source.images.archives or asked.fetcher is not None:
+    if source.images is None or source.images.archives:
         return None
     found = []
-    for number, reading in enumerate(LAYOUTS[source.layout].readings(settings)):
+    for number, reading in enumerate(LAYOUTS[source.layout].readings(here(settings))):
         ranges = known.of(reading)
         if ranges is None or reading.file is None:
             return None
         decided = reading.decided() if reading.decided is not None else None
         found.append(FileRanges(number, reading.file, decided, ranges))
-    return found
+    alone = len(found) == 1 and any(part.whole for part in found[0].ranges)
+    return None if alone else found
 
 
 def _read(
@@ -191,7 +189,7 @@ def _read(
         return found
     key = ["whole", *about, asked.fetched, digest, number]
     note = asked.folder / f"{digest_of(key)[:32]}.json"
-    unit = _current(note, Root(source.image_root, folder_of(settings))) if digest is not None else None
+    unit = _current(note, _root(settings, source)) if digest is not None else None
     if unit is None:
         unit = _read_whole(settings, source, below, asked, note, bar)
     return ReadSource(settings, source, [""], [unit], [note])
@@ -204,12 +202,12 @@ def _read_ranges(
     """Read the ranges of a source; None if it has to be read as a whole."""
     assert source.images is not None
     version = digest_of([VERSION, digest])
-    root = Root(source.image_root, folder_of(settings))
+    root = _root(settings, source)
     wanted: list[tuple[str, Path]] = []
     missing: dict[Path, tuple[RangeOfRows]] = {}
     for file in files:
         for part in file.ranges:
-            key = ["range", *about, str(file.path), file.decided, part.digest, bool(part.groups) or part.start == 0]
+            key = ["range", *about, shown(file.path), file.decided, part.digest, bool(part.groups) or part.start == 0]
             note = asked.folder / f"{digest_of(key)[:32]}.json"
             wanted.append((part.where(file.path), note))
             if _current(note, root) is None:
@@ -221,19 +219,31 @@ def _read_ranges(
                 )  # fmt: skip
     for (note, _), _ in zip(missing.items(), asked.runner(read_range)(list(missing.items())), strict=True):
         unit = _made(note)
-        if unit.refused == "folder":
-            raise AnotherFolderError(unit.folder or below.stored)
-        if unit.refused:
+        if not _is_of_use(unit, below, asked):
             return None
         bar.advance(sum(unit.rows))
     if not wanted:
         return None
     units = [_made(note) for _, note in wanted]
-    if any(unit.refused == "folder" for unit in units):
-        raise AnotherFolderError(next(unit.folder or below.stored for unit in units if unit.refused == "folder"))
-    if any(unit.refused for unit in units):
+    if not all(_is_of_use(unit, below, asked) for unit in units):
         return None
     return ReadSource(settings, source, [place for place, _ in wanted], units, [note for _, note in wanted])
+
+
+def _is_of_use(unit: Unit, below: Below, asked: Asked) -> bool:
+    """Whether its rows are there, and none of them names an image that is to be fetched.
+
+    Raises:
+        AnotherFolderError: see ``Below.put``.
+    """
+    if unit.refused == "folder":
+        raise AnotherFolderError(unit.folder or below.stored)
+    return not unit.refused and not (unit.remote and asked.fetcher is not None)
+
+
+def _root(settings: SourceSettings, source: OpenedSource) -> Root:
+    """The image root of a source, to look up how its files spell the paths of rows."""
+    return Root(source.image_root, folder_of(here(settings)))
 
 
 def _made(note: Path) -> Unit:
@@ -272,16 +282,7 @@ def _read_whole(
             bar.advance()
             yield bad_row_of(row, settings) if isinstance(row, BadRow) else row_of(row)
 
-    made = rows()
-    parts: list[Path] = []
-    counts: list[int] = []
-    while True:
-        some = list(itertools.islice(made, _ROWS_A_PART))
-        if not some and parts:
-            break
-        parts.append(note.with_name(f"{note.stem}-{len(parts)}.parquet"))
-        counts.append(len(some))
-        write_parquet(parts[-1], batches_of(some), ROWS)
+    parts, counts = write_parts(note, rows())
     unit = Unit.of(parts, counts, counted=counting.counted(), first_bad=(first_bad[0], first_bad[1]))
     write_unit(note, unit)
     return unit
@@ -289,7 +290,7 @@ def _read_whole(
 
 def _spelled_alike(sources: Opened, folder: Path) -> bool:
     """Whether the files below the image roots still spell the paths of stored rows as they did."""
-    roots = [Root(source.image_root, folder_of(settings)) for settings, source in sources]
+    roots = [_root(settings, source) for settings, source in sources]
     units = filter(None, map(read_unit, folder.glob("*.json")))
     given = {item for unit in units for item in unit.spelled.items()}
     return all(any(root.spelled(path) == found for root in roots) for path, found in given)

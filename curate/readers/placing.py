@@ -5,7 +5,9 @@ A range without bad rows, repeated ids made from content and `ids: position` is 
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ class Place:
 
     Attributes:
         settings: of the source.
-        file: what a bad row's place begins with.
+        file: what a bad row's place begins with, if it is but a number.
         lines: of the file.
         positions: rows of the source, skipped ones among them.
         rows: of the source.
@@ -61,19 +63,28 @@ class Place:
             return {number: f"#{self.rows + number}" for number in range(rows)}
         return {number: f"-{before + 1}" for number, before in self.repeats.items()}
 
-    def where(self, number: int) -> str:
-        """The place of a bad row, by its number in the range."""
-        return f"{self.file}{self.lines + number}"
+    def where(self, place: int | str) -> str:
+        """The place of a bad row, by its number in the range if it does not know it."""
+        return place if isinstance(place, str) else f"{self.file}{self.lines + place}"
+
+    def of_parts(self, counts: Sequence[int]) -> Iterator[Place]:
+        """What is before the rows of each of several parts; a bad row knows where it is in all of them."""
+        start = 0
+        for count in counts:
+            repeats = {row - start: before for row, before in self.repeats.items() if start <= row < start + count}
+            yield dataclasses.replace(self, rows=self.rows + start, repeats=repeats)
+            start += count
 
 
-def bad_row_in_range(number: int, row: BadRow, last: tuple[str, ...]) -> Row:
+def bad_row_in_range(place: int | str, row: BadRow, position: int, last: tuple[str, ...]) -> Row:
     """The columns of a bad row that does not know yet what is before its range.
 
     Args:
-        number: of its line in the range.
+        place: the number of its line in the range, or where it is.
+        position: in the range.
         last: source and split of the last good row in the range.
     """
-    said = json.dumps([number, row.position, last])
+    said = json.dumps([place, position, last])
     return ("", "", "", (), "", "", (), None, said, row.reason, "", "", "", False)
 
 
@@ -97,7 +108,7 @@ def place_rows(item: Item) -> None:
 
 
 def _placed(said: str, reason: str, place: Place) -> BadRow:
-    number, position, last = json.loads(said)
+    where, position, last = json.loads(said)
     settings = place.settings
     source, split = last or place.last or (settings.source or "", settings.split)
-    return BadRow(place.where(number), reason, place.positions + position, source, split)
+    return BadRow(place.where(where), reason, place.positions + position, source, split)

@@ -1,7 +1,7 @@
 """A file of rows cut into ranges that can be read alone.
 
 Where a range ends follows from the lines about it, so that a line that is added, changed or removed makes no other
-range a new one: they only move.
+range a new one: they only move. A shard, or a file that cannot be cut, is one range among those of its source.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +24,19 @@ from numpy.typing import NDArray
 
 from curate.readers.base import Reading
 from curate.readers.files.arrow import PARQUET, parquet_rows
+from curate.readers.files.csv_ends import CsvEnds, csv_header
+from curate.readers.files.delimited import MAX_HEADER, csv_form, csv_rows_between, line_count
+from curate.readers.files.encoding import encoding_of
 from curate.readers.files.json import FileRows, RawRow
+from curate.readers.files.rows import iter_rows
 from winnow.digests import Digests
-from winnow.files import read_json, write_json
+from winnow.files import read_json, sha256_file, write_json
 from winnow.records import MAX_LINE, BadRow, parse_json
+from winnow.storage import shown
 
 LEAST_ROWS, MOST_ROWS = 8192, 32768  # of a range; one in ``LEAST_ROWS`` lines between them may end it
 _MOST_BYTES = 32 << 20
-_VERSION = 1  # raise it when the same lines are cut elsewhere
+_VERSION = 2  # raise it when the same lines are cut elsewhere
 _READ, _NEWLINE = 4 << 20, 10
 HERE = "winnow-5c1b6f0e:"  # stands for the file and the rows before a range, where a row of it says where it is
 
@@ -43,8 +48,10 @@ class Range:
     Attributes:
         start, end: its bytes.
         lines: how many; of Parquet, rows.
-        digest: of its bytes.
+        digest: of its bytes; in a CSV file, of its header and its bytes.
         groups: the row groups of a Parquet file.
+        header: bytes of the header of a CSV file.
+        whole: it is the whole file; then ``start``, ``end`` and ``lines`` are 0.
     """
 
     start: int
@@ -52,10 +59,14 @@ class Range:
     lines: int
     digest: str
     groups: tuple[int, ...] = ()
+    header: int = 0
+    whole: bool = False
 
     def where(self, path: Path) -> str:
-        """What the place of a row begins with, before the number of its line or row in the file."""
-        return f"{path}: row " if self.groups else f"{path}:"
+        """What the place of a row begins with, before the number of its line or row in the file, if it has one."""
+        if self.whole:
+            return shown(path)
+        return f"{shown(path)}: row " if self.groups else f"{shown(path)}:"
 
 
 def ranges_of(reading: Reading, known: Sequence[Range] = ()) -> list[Range] | None:
@@ -64,18 +75,20 @@ def ranges_of(reading: Reading, known: Sequence[Range] = ()) -> list[Range] | No
     Args:
         known: those that it had when it was cut before, which are looked at again but not cut.
     """
-    lines = _are_lines(reading)
-    if reading.file is None or lines is None:
+    form = _form(reading)
+    if reading.file is None or form is None:
         return None
-    if lines:
-        return _cut_lines(reading.file, [part for part in known if not part.groups])
+    if form == "lines":
+        return _cut_lines(reading.file, known)
+    if form == "csv":
+        return _cut_csv(reading.file, known)
     return _cut_groups(reading.file) if _is_parquet(reading.file) else None
 
 
-def _are_lines(reading: Reading) -> bool | None:
-    """Whether a reading's file holds a row a line; None if it has to be read as a whole."""
+def _form(reading: Reading) -> str | None:
+    """The form of a reading's file, as of ``FileRows``; None if it has to be read as a whole."""
     rows = reading.rows
-    return rows.lines if isinstance(rows, FileRows) and rows.copyable else None
+    return rows.form if isinstance(rows, FileRows) and rows.copyable else None
 
 
 def _is_parquet(path: Path) -> bool:
@@ -116,23 +129,46 @@ def _range_of_groups(handle: io.BufferedReader, digest: Any, groups: Sequence[An
     return Range(min(begins, default=0), end, rows, digest.hexdigest(), numbers)
 
 
-def _cut_lines(path: Path, known: Sequence[Range] = ()) -> list[Range] | None:
-    """Ranges of a file of lines; None if one of these is too long to be read."""
+def _cut_csv(path: Path, known: Sequence[Range] = ()) -> list[Range] | None:
+    """Ranges of whole records; None if it is not sure where these end, or one is too long."""
+    if encoding_of(path) != "utf-8":
+        return None
+    delimiter = csv_form(path).delimiter
     with path.open("rb") as handle:
-        found = _unchanged(handle, known)
-        begun = _Begun(found[-1].end if found else 0)
+        header = csv_header(handle.read(MAX_HEADER), delimiter)
+    return _cut_lines(path, known, header, CsvEnds(delimiter)) if header is not None else None
+
+
+def _line_ends(block: bytes) -> NDArray[np.int64]:
+    return np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1
+
+
+def _cut_lines(
+    path: Path, known: Sequence[Range] = (), header: bytes = b"",
+    ends_in: Callable[[bytes], NDArray[np.int64] | None] = _line_ends,
+) -> list[Range] | None:  # fmt: skip
+    """Ranges of a file of lines, or of the records of a CSV file; None if one of these is too long to be read.
+
+    Args:
+        header: of a CSV file.
+        ends_in: where lines, or records, end in one block of the file after another; None if that is not sure.
+    """
+    with path.open("rb") as handle:
+        found = _unchanged(handle, [part for part in known if part.header == len(header) and not part.groups], header)
+        begun = _Begun(found[-1].end if found else 0, header)
         handle.seek(begun.start)
+        if header and not found:  # may begin with a byte order mark, which is no part of a cell
+            begun.add(handle.read(len(header)), 0)
         for block in iter(lambda: handle.read(_READ), b""):
-            ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE) + 1
-            longest = np.diff(ends, prepend=-begun.torn, append=len(block)).max()
-            if longest > MAX_LINE:
+            ends = ends_in(block)
+            if ends is None or np.diff(ends, prepend=-begun.torn, append=len(block)).max() >= MAX_LINE:
                 return None
             done = at = 0  # lines and bytes of the block that are in a range
             while (last := begun.last_line(block, ends, done, at)) is not None:
                 end = int(ends[last])
                 begun.add(block[at:end], last + 1 - done)
                 found.append(begun.range())
-                begun, done, at = _Begun(found[-1].end), last + 1, end
+                begun, done, at = _Begun(found[-1].end, header), last + 1, end
             begun.add(block[at:], len(ends) - done)
             begun.tear(block[ends[-1] :] if len(ends) else block, starts=len(ends) > 0)
     if begun.size:
@@ -141,12 +177,19 @@ def _cut_lines(path: Path, known: Sequence[Range] = ()) -> list[Range] | None:
     return found
 
 
-def _unchanged(handle: io.BufferedReader, known: Sequence[Range]) -> list[Range]:
+def _digest(start: int, header: bytes) -> Any:
+    """That of the bytes of a range begins so: other columns make other rows of the same bytes."""
+    return hashlib.sha256(header if start else b"")
+
+
+def _unchanged(handle: io.BufferedReader, known: Sequence[Range], header: bytes) -> list[Range]:
     """The first of some ranges, as far as the file still has them; the last one ended with the file."""
     size = os.fstat(handle.fileno()).st_size
     found = []
     for part in known if known and known[-1].end == size else known[:-1]:
-        if hashlib.sha256(handle.read(part.end - part.start)).hexdigest() != part.digest:
+        digest = _digest(part.start, header)
+        digest.update(handle.read(part.end - part.start))
+        if digest.hexdigest() != part.digest:
             break
         found.append(part)
     return found
@@ -156,18 +199,23 @@ class _Begun:
     """A range whose end is not found yet.
 
     Attributes:
-        start: its first byte; size: bytes so far; lines: of these, the whole ones.
-        torn: bytes of a last line that goes on.
+        start: its first byte; size: bytes so far; rows: of these, the whole ones; lines: that these take.
+        torn: bytes of a last row that goes on.
     """
 
-    def __init__(self, start: int) -> None:
-        self.start, self.size, self.lines, self.torn = start, 0, 0, 0
-        self._digest, self._checksum = hashlib.sha256(), 0
+    def __init__(self, start: int, header: bytes) -> None:
+        self.start, self.size, self.rows, self.lines, self.torn = start, 0, 0, 0, 0
+        self._header, self._last = len(header), b""
+        self._digest, self._checksum = _digest(start, header), 0
 
-    def add(self, data: bytes, lines: int) -> None:
+    def add(self, data: bytes, rows: int) -> None:
         """The range goes on."""
         self._digest.update(data)
-        self.size, self.lines = self.size + len(data), self.lines + lines
+        self.size, self.rows = self.size + len(data), self.rows + rows
+        self.lines += line_count(data) if self._header else rows
+        if self._header and self._last == b"\r" and data.startswith(b"\n"):  # CR LF, cut between two blocks
+            self.lines -= 1
+        self._last = data[-1:] or self._last
 
     def tear(self, data: bytes, *, starts: bool) -> None:
         """The end of the block, which may begin a line or be the middle of one."""
@@ -175,14 +223,14 @@ class _Begun:
         self.torn = len(data) if starts else self.torn + len(data)
 
     def last_line(self, block: bytes, ends: NDArray[np.int64], done: int, at: int) -> int | None:
-        """The number of the line in the block that ends the range; None if it is not there.
+        """The number of the row in the block that ends the range; None if it is not there.
 
         Args:
-            ends: of the lines; done: how many are in earlier ranges, and ``at`` their bytes.
+            ends: of the rows; done: how many are in earlier ranges, and ``at`` their bytes.
         """
         full = int(np.searchsorted(ends, at + _MOST_BYTES - self.size))
-        most = min(done + MOST_ROWS - self.lines - 1, full)
-        least = done + max(LEAST_ROWS - self.lines, 1) - 1
+        most = min(done + MOST_ROWS - self.rows - 1, full)
+        least = done + max(LEAST_ROWS - self.rows, 1) - 1
         for number in range(least, min(most, len(ends))):
             first = int(ends[number - 1]) if number else 0
             line = zlib.crc32(block[first : int(ends[number])], self._checksum if not number else 0)
@@ -192,13 +240,24 @@ class _Begun:
 
     def range(self) -> Range:
         """It ends here."""
-        return Range(self.start, self.start + self.size, self.lines, self._digest.hexdigest())
+        end, digest = self.start + self.size, self._digest.hexdigest()
+        return Range(self.start, end, self.lines, digest, header=self._header)
 
 
-def rows_in(path: Path, part: Range) -> Iterator[RawRow | BadRow]:
-    """The rows of a range; where they are is said from its beginning, after ``HERE``."""
+def rows_in(reading: Reading, part: Range) -> Iterable[RawRow | BadRow]:
+    """The rows of a range; where they are is said from its beginning, after ``HERE``, unless it is the whole file."""
+    assert reading.file is not None
+    if not part.whole:
+        return _rows_between(reading.file, part)
+    return iter_rows(reading.file) if isinstance(reading.rows, FileRows) else reading.rows
+
+
+def _rows_between(path: Path, part: Range) -> Iterator[RawRow | BadRow]:
     if part.groups:
         yield from parquet_rows(path, part.groups, HERE)
+        return
+    if part.header:
+        yield from csv_rows_between(path, part.header, part.start, part.end, HERE)
         return
     with path.open("rb") as handle:
         handle.seek(part.start)
@@ -258,14 +317,21 @@ class KnownRanges:
             self._known = {}
 
     def of(self, reading: Reading) -> list[Range] | None:
-        """``ranges_of`` a reading."""
-        if reading.file is None or _are_lines(reading) is None:
+        """``ranges_of`` a reading; of a file that cannot be cut, all of it. None if it does not stand for itself."""
+        if reading.file is None:
             return None
+        found = self._cut_again(reading) if _form(reading) is not None else None
+        if found is None and (reading.apart or isinstance(reading.rows, FileRows)):
+            return [Range(0, 0, 0, self._digests().known(reading.file) or sha256_file(reading.file), whole=True)]
+        return found
+
+    def _cut_again(self, reading: Reading) -> list[Range] | None:
+        assert reading.file is not None
         name, digest = str(reading.file), self._digests().known(reading.file)
         noted, known = self._noted(name)
         found = known if known and digest and digest == noted else ranges_of(reading, known)
         if found:
-            self._cut[name] = [digest, [[*astuple(part)] for part in found]]
+            self._cut[name] = [digest, [[*astuple(part)][:-1] for part in found]]
         return found
 
     def _noted(self, name: str) -> tuple[str | None, list[Range]]:
@@ -273,8 +339,8 @@ class KnownRanges:
         try:
             digest, parts = self._known[name]
             found = [
-                Range(int(start), int(end), int(lines), str(each), tuple(map(int, groups)))
-                for start, end, lines, each, groups in parts
+                Range(int(start), int(end), int(lines), str(each), tuple(map(int, groups)), int(header))
+                for start, end, lines, each, groups, header in parts
             ]
         except (ValueError, TypeError, KeyError):
             return None, []

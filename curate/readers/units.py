@@ -1,4 +1,4 @@
-"""What is read at once: a range of a file, or a whole source. Each unit leaves parts of rows and a note about them.
+"""What is read at once: a range of a file, a file, or a source. Each unit leaves parts of rows and a note about them.
 
 The rows of a range do not know what is before them: ``curate.readers.placing`` gives them what depends on that.
 """
@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import gc
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,21 +20,26 @@ from curate.readers.alone import NotAloneError, alone
 from curate.readers.base import ImageNames, Reading, folder_of, name_in, with_own_files
 from curate.readers.below_root import AnotherFolderError, Below
 from curate.readers.facts import Counted, Counting
+from curate.readers.fetched import here
+from curate.readers.files.json import RawRow
 from curate.readers.images.store import ImageStore, stored
 from curate.readers.placing import bad_row_in_range
 from curate.readers.plain_rows import PlainRows
 from curate.readers.ranges import HERE, Range, rows_in
 from curate.readers.rows import ROWS, Row, batches_of, row_of
 from curate.readers.spelling import Root
-from curate.readers.storable import with_storable_meta
+from curate.readers.storable import encodable, with_storable_meta
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import read_json, sha256_file, write_json
+from winnow.images import is_url
 from winnow.records import BadRow, Sample
+from winnow.storage import in_own_mirror, is_remote, shown
 from winnow.table_parts import Item
 from winnow.tables import write_parquet
 
 _ORDERED = ("fields", "notes")
+_ROWS_A_PART = 16_384  # of a source or file that is read as a whole
 _SOURCE, _SPLIT, _RECORD = map(ROWS.names.index, ("source", "split", "record"))
 
 
@@ -45,11 +51,12 @@ class Unit:
         parts: files of its rows.
         rows, sizes, digests: of each part its rows, bytes and sha256; equal digests, equal rows, wherever they lie.
         counted: what its rows said.
-        first_bad: where its first bad row is and why it could not be read.
+        first_bad: where its first bad row is, or the number of its line in the range, and why it could not be read.
         lines: of a range, how many.
         positions: rows of the source that it covers, skipped ones among them.
         last: source and split of its last good row; empty if it has none.
         derived: whether ids of rows were made from their content.
+        remote: whether a row names an image by its address, which a fetcher may have to fetch.
         spelled: paths whose spelling depends on the files below the image root, and their spelling.
         refused: why its rows are not there: ``whole`` if the source has to be read as a whole, or ``folder``.
         folder: where an image lies for which the common root was not chosen; '' is the image store.
@@ -60,11 +67,12 @@ class Unit:
     sizes: tuple[int, ...] = ()
     digests: tuple[str, ...] = ()
     counted: Counted = field(default_factory=Counted)
-    first_bad: tuple[str, str] = ("", "")
+    first_bad: tuple[int | str, str] = ("", "")
     lines: int = 0
     positions: int = 0
     last: tuple[str, ...] = ()
     derived: bool = False
+    remote: bool = False
     spelled: dict[str, str] = field(default_factory=dict)
     refused: str = ""
     folder: str = ""
@@ -125,17 +133,32 @@ class RangeOfRows:
 def read_range(item: Item) -> None:
     """Write the rows of a range and, at the item's path, the note about them."""
     path, (asked,) = item
-    part = path.with_suffix(".parquet")
-    reader = _RangeReader(asked)
     try:
-        with alone(), _no_collection():
-            write_parquet(part, batches_of(reader.rows()), ROWS)
-        unit = reader.unit(part)
+        reader = _RangeReader(asked)
+        if asked.range.whole:
+            with contextlib.nullcontext() if reader.reading.apart else alone():
+                unit = reader.unit(*write_parts(path, reader.rows()))
+        else:
+            part = path.with_suffix(".parquet")
+            with alone(), _no_collection():
+                write_parquet(part, batches_of(reader.rows()), ROWS)
+            unit = reader.unit([part], [reader.count])
     except AnotherFolderError as other:
         unit = Unit(refused="folder", folder="" if other.folder == asked.below.stored else other.folder)
     except (NotAloneError, UserError):  # reading the whole source says in which of its rows
         unit = Unit(refused="whole")
     write_unit(path, unit)
+
+
+def write_parts(note: Path, rows: Iterator[Row]) -> tuple[list[Path], list[int]]:
+    """Write rows to files beside the note about them; the files, at least one, and how many rows each has."""
+    parts: list[Path] = []
+    counts: list[int] = []
+    while (some := list(itertools.islice(rows, _ROWS_A_PART))) or not parts:
+        parts.append(note.with_name(f"{note.stem}-{len(parts)}.parquet"))
+        counts.append(len(some))
+        write_parquet(parts[-1], batches_of(some), ROWS)
+    return parts, counts
 
 
 @contextlib.contextmanager
@@ -153,21 +176,22 @@ def _no_collection() -> Iterator[None]:
 @functools.lru_cache(maxsize=2)
 def _readings(layout: str, settings: str, version: str) -> tuple[Reading, ...]:
     """The readings of a source, which are prepared once in a process."""
-    return tuple(LAYOUTS[layout].readings(SourceSettings.model_validate_json(settings)))
+    return tuple(LAYOUTS[layout].readings(here(SourceSettings.model_validate_json(settings))))
 
 
 class _RangeReader:
     """Makes the rows of a range, and counts what they say."""
 
     def __init__(self, asked: RangeOfRows) -> None:
-        self._asked = asked
+        readings = _readings(asked.layout, asked.settings.model_dump_json(), asked.version)
+        self._asked, self.reading = asked, readings[asked.reading]
         self._counting = Counting("", "", limited=False)
-        self._root = Root(asked.images.root, folder_of(asked.settings))
+        self._root = Root(in_own_mirror(str(asked.images.root)), folder_of(here(asked.settings)))
         self._root.asked = {}
-        self._first_bad = ("", "")
+        self._first_bad: tuple[int | str, str] = ("", "")
         self._positions = 0
         self._last: tuple[str, ...] = ()
-        self._derived = False
+        self._derived = self._remote = False
 
     def rows(self) -> Iterator[Row]:
         """Its rows.
@@ -177,34 +201,32 @@ class _RangeReader:
             AnotherFolderError: see ``Below.put``.
             UserError: the source has no readable rows, or an image cannot be stored.
         """
-        asked = self._asked
-        readings = _readings(asked.layout, asked.settings.model_dump_json(), asked.version)
-        reading, choice = readings[asked.reading], asked.images.choice
+        asked, reading, choice = self._asked, self.reading, self._asked.images.choice
         name_of = functools.partial(name_in, reading, choice[asked.reading] if asked.reading < len(choice) else 0)
         store = ImageStore(asked.store)
-        assert reading.file is not None
-        plain = PlainRows(reading.plain, self._root, asked.below, self._counting.counted())
-        for raw in rows_in(reading.file, asked.range):
+        of_lines = not (asked.range.groups or asked.range.whole)
+        plain = PlainRows(reading.plain if of_lines else None, self._root, asked.below, self._counting.counted())
+        for position, raw in enumerate(rows_in(reading, asked.range)):
             self._positions += 1
-            if isinstance(raw, BadRow):
-                yield self._bad_row(raw)
-                continue
-            row = plain.row(raw.value) if isinstance(raw.value, dict) and not asked.range.groups else None
+            value = raw.value if isinstance(raw, RawRow) else None
+            row = plain.row(value) if isinstance(value, dict) else None
             if row is not None and HERE not in row[_RECORD]:
                 self._last = (row[_SOURCE], row[_SPLIT])
                 yield row
                 continue
+            made: Sample | BadRow | None
             try:
-                sample = reading.to_sample(raw, name_of)
+                made = raw if isinstance(raw, BadRow) else reading.to_sample(raw, name_of)
             except ValueError as error:
-                yield self._bad_row(BadRow(raw.where, str(error), raw.position))
-                continue
-            if sample is not None:
-                yield self._row(sample, store)
+                made = BadRow(raw.where, str(error), position)
+            if made is not None:
+                made = encodable(made, raw.where, position)
+                yield self._bad_row(made, position) if isinstance(made, BadRow) else self._row(made, store)
 
     def _row(self, sample: Sample, store: ImageStore) -> Row:
         self._last = (sample.source, sample.split)
         sample = with_own_files(sample, self._root, HERE, 0)
+        self._remote = self._remote or any(is_url(path) or is_remote(path) for path in sample.image)
         if sample.embedded:
             sample = stored(sample, store, self._asked.max_bytes)
         sample = self._asked.below.put(sample)
@@ -216,25 +238,35 @@ class _RangeReader:
             raise NotAloneError  # it says where it is
         return row
 
-    def _bad_row(self, row: BadRow) -> Row:
+    def _bad_row(self, row: BadRow, position: int) -> Row:
         if HERE in row.reason:
             raise NotAloneError
         self._counting.add(row)
-        number = row.where.removeprefix(HERE)
-        self._first_bad = self._first_bad if self._first_bad[0] else (number, row.reason)
-        return bad_row_in_range(int(number), row, self._last)
+        place: int | str = shown(row.where) if self._asked.range.whole else int(row.where.removeprefix(HERE))
+        self._first_bad = self._first_bad if self._first_bad[0] else (place, row.reason)
+        return bad_row_in_range(place, row, position, self._last)
 
-    def unit(self, part: Path) -> Unit:
-        """The note about the rows."""
+    @property
+    def count(self) -> int:
+        """Rows so far."""
         counted = self._counting.counted()
+        return counted.rows + counted.bad_rows
+
+    def unit(self, parts: Sequence[Path], counts: Sequence[int]) -> Unit:
+        """The note about the rows.
+
+        Args:
+            parts, counts: files with the rows, and how many each has.
+        """
         return Unit.of(
-            [part],
-            [counted.rows + counted.bad_rows],
-            counted=counted,
+            parts,
+            counts,
+            counted=self._counting.counted(),
             first_bad=self._first_bad,
             lines=self._asked.range.lines,
             positions=self._positions,
             last=self._last,
             derived=self._derived,
+            remote=self._remote,
             spelled=self._root.asked or {},
         )

@@ -90,11 +90,11 @@ def as_lines(path: Path) -> Path:
         raise UserError(f"{path}: is not JSON; give JSON lines, a JSON array of rows, or a folder of `curate run`")
     plain = encoding_of(path) == "utf-8" and not is_gzip(path)
     found = iter_json(path)
-    if plain and found.lines:
+    if plain and found.form == "lines":
         return path
     lines_path = _temporary_lines()
     with lines_path.open("wb") as lines:
-        if found.lines:
+        if found.form == "lines":
             with open_utf8(path) as text:
                 shutil.copyfileobj(text, lines)
         else:

@@ -2,12 +2,15 @@
 
 import json
 import shutil
+from collections import Counter
 
 import pytest
 import s3fs
 
 from curate import pipeline
+from curate.readers import ranges
 from curate.recipe import CurateRecipe
+from curate.workspace import Workspace
 from tests.curate import sets
 from tests.curate.test_pipeline import digests, make
 from tests.object_store import object_store
@@ -272,3 +275,37 @@ def test_a_store_that_is_down_ends_the_run(runs, monkeypatch, tmp_path):
         pipeline.run(recipe("s3://bucket/data", runs / "remote"), "recipe.yaml")
     s3fs.S3FileSystem.clear_instance_cache()
     assert read_manifest(runs / "remote", finish_with="")  # what was there is still there
+
+
+def test_a_file_in_a_bucket_is_read_in_ranges_and_only_new_ones_again(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(ranges, "LEAST_ROWS", 2)
+    monkeypatch.setattr(ranges, "MOST_ROWS", 4)
+    lines = [json.dumps(sets.row(number, f"i/{number}.png")) for number in range(20)]
+    lines[7] = "{broken"
+    locations = {"local": str(tmp_path / "rows.jsonl"), "remote": "s3://bucket/ranges/rows.jsonl"}
+    notes: dict[str, set[str]] = {"local": set(), "remote": set()}
+    new = Counter[str]()
+    for _ in range(2):
+        (tmp_path / "rows.jsonl").write_text("\n".join([*lines, ""]))
+        store.client.upload_file(str(tmp_path / "rows.jsonl"), "bucket", "ranges/rows.jsonl")
+        for name, location in locations.items():
+            plain = {"sources": [{"location": location}], "contamination": None, "duplicates": None}
+            pipeline.run(recipe("", tmp_path / name, **plain), "recipe.yaml")
+            found = {note.name for note in Workspace(tmp_path / name).read.glob("*.json")}
+            new[name], notes[name] = len(found - notes[name]), found
+        local = (tmp_path / "local/ledger.jsonl").read_text()
+        assert local.replace(f"{tmp_path}/", "s3://bucket/ranges/") == (tmp_path / "remote/ledger.jsonl").read_text()
+        lines.append(json.dumps(sets.row(20, "i/20.png")))
+    assert len(notes["remote"]) == len(notes["local"]) >= 5
+    assert new["remote"] == new["local"] <= 2
+
+
+def test_a_file_in_which_a_later_row_names_an_image_to_fetch(store, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr(ranges, "LEAST_ROWS", 2)
+    monkeypatch.setattr(ranges, "MOST_ROWS", 2)
+    rows = [sets.row(number, None) for number in range(60)] + [sets.row(60, "s3://bucket/i/1.png")]
+    out = run_rows(tmp_path, rows)
+    assert errors(out)["set/train/60"]["error"] == "remote_bucket"
+    run_rows(tmp_path, rows, remote={"buckets": ["s3://bucket/i"]})
+    assert errors(out) == {}
+    assert [sample.image for sample in read_jsonl(out / "samples.jsonl")][60][0].startswith("images/")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from curate.readers.files.encoding import encoding_of, open_utf8
 from curate.readers.files.json import RawRow
@@ -15,7 +16,7 @@ from winnow.errors import UserError
 from winnow.records import BadRow
 
 _MAX_FIELD = 64 << 20
-_MAX_HEADER = 1 << 20
+MAX_HEADER = 1 << 20  # bytes in which the delimiter is looked for
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class CsvForm:
 def csv_form(path: Path) -> CsvForm:
     """The form of a CSV file, by its letters and its first line."""
     with open_utf8(path) as handle:
-        header = handle.readline(_MAX_HEADER).decode("utf-8", "replace")
+        header = handle.readline(MAX_HEADER).decode("utf-8", "replace")
     encoding = encoding_of(path)
     if encoding == "utf-8" and header.startswith("\ufeff"):
         encoding = "utf-8-sig"
@@ -67,14 +68,18 @@ class _Lines(Iterator[str]):
             self.read.append(line)
             return line
         while line and not line.endswith(("\n", "\r")):
-            line = self._handle.readline(_MAX_HEADER)
+            line = self._handle.readline(MAX_HEADER)
         raise csv.Error(f"a line of more than {_MAX_FIELD:,} characters")
 
 
 def csv_records(path: Path, form: CsvForm) -> Iterator[CsvRecord]:
     """The records of a CSV file, its header and blank lines included."""
+    return _records(open_utf8(path), form)
+
+
+def _records(source: IO[bytes], form: CsvForm) -> Iterator[CsvRecord]:
     csv.field_size_limit(_MAX_FIELD)
-    with io.TextIOWrapper(open_utf8(path), encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
+    with io.TextIOWrapper(source, encoding="utf-8-sig", errors="surrogateescape", newline="") as handle:
         lines = _Lines(handle)
         reader = csv.reader(lines, delimiter=form.delimiter)
         while True:
@@ -100,7 +105,30 @@ def csv_rows(path: Path) -> Iterator[RawRow | BadRow]:
     Raises:
         UserError: the first line does not name the columns.
     """
-    records = csv_records(path, csv_form(path))
+    return _rows(path, csv_records(path, csv_form(path)), f"{path}:", 0)
+
+
+def csv_rows_between(path: Path, header: int, start: int, end: int, where: str) -> Iterator[RawRow | BadRow]:
+    """The rows of a part of a UTF-8 file, which begins and ends with a record.
+
+    Args:
+        header: bytes of the first record, which names the columns.
+        start, end: the part, which holds the header if it begins the file.
+        where: what the place of a row begins with, before the number of its line in the part.
+    """
+    with path.open("rb") as handle:
+        names = handle.read(header) if start else b""
+        handle.seek(start)
+        data = handle.read(end - start)
+    return _rows(path, _records(io.BytesIO(names + data), csv_form(path)), where, line_count(names))
+
+
+def line_count(data: bytes) -> int:
+    """How many lines end in the bytes of a CSV file: with LF, CR, or both."""
+    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+
+
+def _rows(path: Path, records: Iterator[CsvRecord], place: str, before: int) -> Iterator[RawRow | BadRow]:
     header = next(records, None)
     if header is None or not any(name.strip() for name in header.cells):
         why = header.trouble if header is not None and header.trouble else "empty"
@@ -111,7 +139,7 @@ def csv_rows(path: Path) -> Iterator[RawRow | BadRow]:
         raise UserError(f"{path}: the first line must name each column once; {repeated[0]!r} is there twice")
     position = 0
     for record in records:
-        where = f"{path}:{record.line}"
+        where = f"{place}{record.line - before}"
         if record.trouble:
             yield BadRow(where, record.trouble, position)
         elif not record.cells:

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.files.json_text import CLOSING, JsonText
 from winnow.conversations import are_turns, holds_conversation
 from winnow.errors import UserError
-from winnow.records import SURROGATE, BadRow, numbered_lines, parse_json
+from winnow.records import MAX_LINE, SURROGATE, BadRow, numbered_lines, parse_json
 
 _SURROGATE = re.compile(SURROGATE.pattern.decode())
 _HEAD_BYTES = 64 << 20
@@ -72,7 +72,7 @@ class FileRows(Iterator[RawRow | BadRow]):
         document: the file is one JSON object, and its rows are what it holds under ``key``, or its own members.
         copyable: the rows can be copied out of the file one by one, because it is Parquet, CSV, or a list or lines of
             JSON in UTF-8, and not packed.
-        lines: the file has one row a line (JSONL).
+        form: ``lines`` for a row a line (JSONL), or ``csv``; '' for another form.
     """
 
     path: Path
@@ -80,7 +80,7 @@ class FileRows(Iterator[RawRow | BadRow]):
     document: bool = False
     key: str | None = None
     copyable: bool = True
-    lines: bool = False
+    form: Literal["", "lines", "csv"] = ""
 
     def __next__(self) -> RawRow | BadRow:
         return next(self.rows)
@@ -107,7 +107,7 @@ def iter_json(path: Path) -> FileRows:
         plain = len(inside.keys) < 2 and not inside.within
         return FileRows(path, rows, document=True, key=key, copyable=copyable and plain)
     if _is_lines(path):
-        return FileRows(path, _lines(path), copyable=copyable, lines=True)
+        return FileRows(path, _lines(path), copyable=copyable, form="lines")
     return FileRows(path, _values(path), copyable=False)
 
 
@@ -318,6 +318,8 @@ def _lines(path: Path) -> Iterator[RawRow | BadRow]:
                 continue
             where = f"{path}:{number}"
             try:
+                if len(line) > MAX_LINE:  # and cut
+                    raise ValueError(f"longer than {MAX_LINE >> 20} MiB")
                 yield RawRow(parse_json(line), where, position)
             except ValueError as error:
                 yield BadRow(where, f"not JSON ({error})", position)

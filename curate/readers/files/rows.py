@@ -42,7 +42,7 @@ def iter_rows(path: Path) -> FileRows:
     if is_json(text_start(path)):
         found = iter_json(path)
         return dataclasses.replace(found, rows=_objects(found.rows))
-    return FileRows(path, delimited.csv_rows(path), copyable=not is_gzip(path))
+    return FileRows(path, delimited.csv_rows(path), copyable=not is_gzip(path), form="csv")
 
 
 def _objects(rows: Iterator[RawRow | BadRow]) -> Iterator[RawRow | BadRow]:

@@ -16,6 +16,7 @@ import lzma
 import tarfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,19 @@ def readings(settings: SourceSettings) -> Iterator[Reading]:
     if not shards:
         raise UserError(f"{settings.location}: no tar file there")
     for path, split in shards:
-        read = functools.partial(_rows, path)
-        yield Reading(read(), Columns(settings.model_copy(update={"split": split}), read, bare=True).sample)
+        shard = _Shard(path)
+        columns = Columns(settings.model_copy(update={"split": split}), shard.__iter__, bare=True)
+        yield Reading(shard, columns.sample, file=path, apart=True, decided=functools.partial(str, split))
+
+
+@dataclass(frozen=True)
+class _Shard:
+    """The samples of a shard, from its start whenever they are asked for."""
+
+    path: Path
+
+    def __iter__(self) -> Iterator[RawRow | BadRow]:
+        return _rows(self.path)
 
 
 def _rows(path: Path) -> Iterator[RawRow | BadRow]:

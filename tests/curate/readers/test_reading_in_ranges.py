@@ -192,3 +192,14 @@ def test_a_file_that_is_as_it_was_is_not_read_to_be_cut(tmp_path, monkeypatch, k
     path.write_bytes(path.read_bytes() + b"\n")
     cut()
     assert len(cutting) == 1
+
+
+def test_half_a_surrogate_pair_in_a_text_of_parquet_costs_its_row(tmp_path):
+    talks = [json.dumps([{"from": "user", "value": "x"}, {"from": "assistant", "value": str(n)}]) for n in range(9)]
+    talks[4] = talks[4].replace("x", "\\ud800")
+    rows = [{"id": str(number), "conversations": turns} for number, turns in enumerate(talks)]
+    location = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), location, row_group_size=3)
+    found, _, (facts,) = read(tmp_path / "out", location)
+    assert facts.bad_rows == 1 and "half a surrogate pair" in found[4]["bad_row"]
+    assert (found, _, (facts,)) == read(tmp_path / "whole", location, whole=True)
