@@ -40,7 +40,7 @@ import json, resource, sys
 from curate import pipeline
 from curate.recipe import CurateRecipe
 from winnow import run
-from winnow.tables import look_for_no_pandas
+from winnow.parquet.tables import look_for_no_pandas
 
 look_for_no_pandas()  # as the command does
 cpu = {}

@@ -48,7 +48,7 @@ from curate.settings.signals import MeasureSettings
 from curate.signals import PIXEL_SIGNALS, SIGNALS, prepare
 from curate.signals.base import Pixels
 from winnow.files import sha256_bytes
-from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode_whole
+from winnow.media.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode_whole
 
 _ROUNDS, _ROUNDS_OF_PARTS = 3, 9
 

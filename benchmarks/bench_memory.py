@@ -6,7 +6,7 @@ Each size is generated (16-pixel PNG files that all differ), curated in a proces
 another one. A figure is the largest resident set while the step ran; the process with its libraries, before any work,
 is printed as the base. What the largest size takes more than the smallest is printed as bytes a row: an index of the
 ids seen (24 to 48 bytes a row, ``winnow.hash_index``) and of the images known is all that has to grow, DuckDB and
-everything else works within bounds (``winnow.tables``). A million rows about a thousand images:
+everything else works within bounds (``winnow.parquet.tables``). A million rows about a thousand images:
 ``--rows 100000 1000000 --images-per-row 0.001``.
 """
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from winnow import console, storage
+from winnow import console
 from winnow.errors import UserError
-from winnow.published import bring, brought, published
+from winnow.remote import addresses
+from winnow.remote.published import bring, brought, published
 from winnow.text import counted, visible
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def run(
     """
     from curate.pipeline import run as run_pipeline
     from curate.recipe import read_recipe
-    from winnow.tables import look_for_no_pandas
+    from winnow.parquet.tables import look_for_no_pandas
 
     look_for_no_pandas()
     source = _source(
@@ -161,7 +162,7 @@ def run(
         recipe = recipe_of(source, name)
     outcome = run_pipeline(read_recipe(recipe), str(recipe), workers)
     if not outcome.seconds:
-        print(f"{storage.shown(outcome.workspace.folder)}: is up to date, nothing to do")
+        print(f"{addresses.shown(outcome.workspace.folder)}: is up to date, nothing to do")
     if not _is_recipe(target):
         from curate.kept_recipe import add_shares
 
@@ -233,7 +234,7 @@ def decide(
     """
     from curate.pipeline import decide_again
     from curate.recipe import read_recipe
-    from winnow.tables import look_for_no_pandas
+    from winnow.parquet.tables import look_for_no_pandas
 
     look_for_no_pandas()
     outcome = decide_again(read_recipe(recipe), str(recipe), into)

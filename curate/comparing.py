@@ -29,8 +29,8 @@ from curate.settings.copies import DuplicateSettings, MatchSettings, sought
 from curate.views import TEXT_FIELDS
 from curate.workspace import LOOKS, Workspace
 from winnow.files import sha256_file
+from winnow.parquet.table_parts import Runner
 from winnow.run import Stages, file_stats
-from winnow.table_parts import Runner
 
 
 def known_rows(workspace: Workspace) -> list[Any]:

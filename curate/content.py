@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from winnow.digests import Digests
-from winnow.images import IMAGE_SUFFIXES, suffix_of
-from winnow.storage import shown
+from winnow.media.images import IMAGE_SUFFIXES, suffix_of
+from winnow.remote.addresses import shown
 
 _MEDIA = frozenset(
     {

@@ -30,10 +30,10 @@ from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.files import write_text
 from winnow.hash_index import digest64
-from winnow.images import is_url
+from winnow.media.locate import is_url
 from winnow.progress import track
 from winnow.recipe import parse_recipe
-from winnow.records import BadRow, Sample
+from winnow.rows.records import BadRow, Sample
 from winnow.text import counted
 
 POLICY = Path(__file__).parent / "recipes/default.yaml"

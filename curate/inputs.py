@@ -29,8 +29,9 @@ from winnow.corrections import MEANING, read_corrections
 from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import digest_of, open_regular, sha256_file
-from winnow.images import UNAVAILABLE
-from winnow.storage import Object, StorageError, find_all, shown
+from winnow.media.images import UNAVAILABLE
+from winnow.remote.addresses import StorageError, shown
+from winnow.remote.storage import Object, find_all
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
 _GAIN_COLUMNS = ("sample_id", "loss", "picture_gain")

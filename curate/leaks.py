@@ -19,18 +19,19 @@ from curate.inputs import check_inputs
 from curate.kinds import KINDS, Kind
 from curate.pipeline import compare_sets
 from curate.recipe import CurateRecipe, read_finished, read_recipe
-from curate.report.results import Leaks
+from curate.report.contaminated import Leaks
 from curate.settings.copies import CONTAMINATION_ACTIONS
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path, digest_of, read_json, strict_json
-from winnow.published import bring
+from winnow.parquet.tables import database, parquet, read_batches, write_parquet
 from winnow.recipe import parse_recipe
+from winnow.remote.addresses import is_remote, mirror, url_of
+from winnow.remote.published import bring
+from winnow.remote.storage import find
 from winnow.run import MANIFEST
-from winnow.storage import find, is_remote, mirror, url_of
-from winnow.tables import database, parquet, read_batches, write_parquet
 
 _EXAMPLES = 3  # of each evaluation set and kind
 _KEPT = Path("data/leaks")

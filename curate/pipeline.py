@@ -58,7 +58,9 @@ from curate.readers.ingest import (
 )
 from curate.recipe import CurateRecipe, all_rules
 from curate.report.card import write_card
-from curate.report.results import count_rows, write_contamination_report, write_results
+from curate.report.contaminated import write_contamination_report
+from curate.report.counts import count_rows
+from curate.report.results import write_results
 from curate.report.summaries import summarise
 from curate.rules.checked import CheckedRule
 from curate.rules.corrected import write_corrected
@@ -69,14 +71,14 @@ from curate.settings.sources import SourceSettings, benchmark_name
 from curate.signals import IMAGE_MODELS, SIGNALS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import StoredPaths, Workspace, copy_measurements, sole_use
-from winnow import storage
 from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import sha256_file
-from winnow.published import bring, published
+from winnow.parquet.table_parts import Runner
+from winnow.remote import addresses, storage
+from winnow.remote.addresses import local
+from winnow.remote.published import bring, published
 from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
-from winnow.storage import local
-from winnow.table_parts import Runner
 from winnow.text import some_of
 
 
@@ -85,7 +87,7 @@ class Outcome:
     """What a run left.
 
     Attributes:
-        counts: of ``curate.report.results.count_rows``.
+        counts: of ``curate.report.counts.count_rows``.
         seconds: wall time of the stages that ran; empty if everything was up to date.
         not_measured: a sentence about images that storage or machines have failed; None if there are none.
     """
@@ -313,7 +315,7 @@ class Curation:
                 each.sources, self.inputs, each.signals, self.recipe.remote, each.workspace, self.stages, each.label,
                 self._runner(each.sources),
             )  # fmt: skip
-            if any(storage.url_of(root) for root in image_roots(self.stages, each.label)):
+            if any(addresses.url_of(root) for root in image_roots(self.stages, each.label)):
                 self._bring_images(each)
         if any(f"{each.label}read" in self.stages.seconds for each in self._sets()):
             self._check_sources()
@@ -321,15 +323,15 @@ class Curation:
     def _runner(self, sources: Sequence[SourceSettings] = ()) -> Runner:
         """Makes parts, from files of these sources too."""
         signals = self.recipe.signals
-        read_from = [folder_of(source) for source in sources if not storage.is_remote(source.location)]
+        read_from = [folder_of(source) for source in sources if not addresses.is_remote(source.location)]
         return runner_of(signals.engine, signals.workers, self.workspace.folder, read_from)
 
     def _mirrored(self, of: ImageSet) -> Mirrored | None:
         """Brings images from object storage to the machines of a cluster."""
-        stored = any(storage.url_of(root) for root in image_roots(self.stages, of.label))
+        stored = any(addresses.url_of(root) for root in image_roots(self.stages, of.label))
         if of.signals.engine == "local" or not stored:
             return None
-        return Mirrored(Sight.marked(storage.cache_folder()), self._stored(of), of.signals.max_bytes)
+        return Mirrored(Sight.marked(addresses.cache_folder()), self._stored(of), of.signals.max_bytes)
 
     def _bring_images(self, of: ImageSet) -> None:
         """Fetch the images that lie on object storage; what could not be had is tried again by the next run."""
@@ -476,7 +478,7 @@ class Curation:
             seconds=stages.seconds,
             seeds={"seed": recipe.seed, **({"splits": recipe.splits.seed} if recipe.splits else {})},
             extra={
-                "image_root": storage.shown(root),
+                "image_root": addresses.shown(root),
                 "licenses": {
                     source.source or source.location: source.license for source in recipe.sources if source.license
                 },
@@ -504,7 +506,7 @@ class Curation:
         )
         for settings in recipe.exports:
             self.stages.run(f"export {settings.to}", functools.partial(export, rows, settings))
-        return [storage.shown(folder) for folder in self._export_folders()]
+        return [addresses.shown(folder) for folder in self._export_folders()]
 
     def _export_folders(self) -> list[Path]:
         exports = self.workspace.folder / "exports"

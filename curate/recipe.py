@@ -16,8 +16,8 @@ from curate.settings.outputs import PLAIN_NAME, ExportSettings, SplitSettings
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import RemoteSettings, SourceSettings
 from winnow.recipe import Place, StrictModel, load_recipe, parse_recipe
+from winnow.remote.addresses import local
 from winnow.run import MANIFEST, read_manifest
-from winnow.storage import local
 
 
 class Rule(StrictModel):

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from winnow.table_parts import POSITION, Parts
-from winnow.tables import ROWS_A_GROUP, read_batches
+from winnow.parquet.table_parts import POSITION, Parts
+from winnow.parquet.tables import ROWS_A_GROUP, read_batches
 
 Piece = tuple[str, int, int]  # file of a part, its first row and the one after the last
 

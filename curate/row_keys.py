@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from curate.workspace import Workspace
-from winnow.table_parts import Parts, PartTask, part_name
-from winnow.tables import literal, query_batches, write_numbers, write_parquet
+from winnow.parquet.table_parts import Parts, PartTask, part_name
+from winnow.parquet.tables import literal, query_batches, write_numbers, write_parquet
 
 _VERSION = 1  # raise it when the same rows make other numbers
 _IDS = [(f"{name}_{half}", pa.uint64()) for name in ("id", "said", "answer") for half in ("high", "low")]

@@ -22,8 +22,8 @@ from curate.measure.store import Store, is_unchanged, surely_unchanged
 from curate.workspace import LOOKS, SEAL, Workspace
 from winnow.errors import UserError
 from winnow.files import digest_of, read_json, sha256_file, write_json
+from winnow.parquet.tables import row_count
 from winnow.run import MANIFEST, Stages
-from winnow.tables import row_count
 
 _NOT_SEALED = frozenset({"lock", "state.json", SEAL, "digests.parquet"})  # of work/: in use, or checked by themselves
 _MADE_HERE = ("work", "signals", "against")  # folders that hold nothing else

@@ -15,7 +15,7 @@ from curate.settings.copies import TextField
 from curate.signals import IMAGE_MODELS
 from curate.signals.clip import ZERO_SHOT
 from curate.workspace import Workspace
-from winnow.tables import parquet
+from winnow.parquet.tables import parquet
 
 # Tables of `curate.duplicates.texts.similar_texts` (place, group and likeness of a row, by text) and
 # `curate.duplicates.texts.text_leaks`.

@@ -14,10 +14,10 @@ import filelock
 
 from winnow.errors import UserError, disk_problem
 from winnow.files import file_name, locked
+from winnow.parquet.table_parts import Parts
+from winnow.parquet.tables import remove_spilled
 from winnow.run import MANIFEST
 from winnow.selections import PROOFS
-from winnow.table_parts import Parts
-from winnow.tables import remove_spilled
 
 ASSIGNED_SPLIT = "assigned_split"  # column of samples.parquet
 STORED_IMAGES = "images"  # embedded and downloaded images (`curate.readers.images.store`)

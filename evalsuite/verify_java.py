@@ -18,7 +18,7 @@ from curate.settings.sources import SourceSettings
 from evalsuite.metrics.ptb_tokenizer import DROPPED, ptb_tokenize
 from winnow.errors import UserError
 from winnow.progress import track
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _JAR = "stanford-corenlp-3.4.1.jar"
 # The original looks across line breaks; a word without meaning to it separates the captions.

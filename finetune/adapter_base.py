@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from winnow.downloads import local_model, parse
 from winnow.errors import UserError
-from winnow.inputs import INPUT_SETTINGS, read_input_settings
+from winnow.remote.downloads import local_model, parse
 from winnow.run import MANIFEST
+from winnow.vlm.inputs import INPUT_SETTINGS, read_input_settings
 
 ADAPTER_CONFIG = "adapter_config.json"
 # Fixed by the adapter's tensors, or by the base that they were trained on.

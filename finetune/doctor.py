@@ -23,11 +23,11 @@ from finetune.model.quantised import quantised_share
 from finetune.recipe import TrainRecipe
 from finetune.report.serving import SERVERS
 from finetune.training.prompts import Prompt
-from winnow.anatomy import ModelParts, find_parts
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
-from winnow.models import check_model_name, empty_model, first_line, prepare_libraries
-from winnow.records import Turn
+from winnow.rows.records import Turn
+from winnow.vlm.anatomy import ModelParts, find_parts
+from winnow.vlm.inputs import InputSettings
+from winnow.vlm.models import check_model_name, empty_model, first_line, prepare_libraries
 
 _QUESTION, _ANSWER = "What is shown?", "Grey noise."
 

@@ -10,9 +10,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from finetune.adapter_base import with_adapter_base
 from winnow.errors import did_you_mean
-from winnow.inputs import InputSettings
 from winnow.recipe import Place, StrictModel, parse_recipe
 from winnow.strict_yaml import read_mapping, read_texts
+from winnow.vlm.inputs import InputSettings
 
 Part = Literal["decoder", "projector", "vision"]
 Quantization = Literal["nf4", "int8", "none"]

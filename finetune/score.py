@@ -31,15 +31,15 @@ from finetune.model.load import load_base, load_processor, processor_place
 from finetune.processes import device, start_processes
 from finetune.recipe import TrainRecipe, load
 from finetune.training.run import pinned_recipe
-from winnow.conversations import IMAGE_MARKER
-from winnow.downloads import local_model
 from winnow.errors import UserError
 from winnow.files import digest_of, read_json, sha256_file, write_json, write_text
-from winnow.models import check_model_name, prepare_libraries
+from winnow.parquet.tables import write_parquet
 from winnow.progress import track
-from winnow.records import Sample
+from winnow.remote.downloads import local_model
+from winnow.rows.conversations import IMAGE_MARKER
+from winnow.rows.records import Sample
 from winnow.run import MANIFEST, Stages
-from winnow.tables import write_parquet
+from winnow.vlm.models import check_model_name, prepare_libraries
 
 VERSION = 1  # raise it when the same model gives other figures
 _META = b"winnow"
@@ -147,7 +147,7 @@ def _model(run: Path | None, recipe: TrainRecipe) -> Any:
     )  # fmt: skip
     if recipe.adapter is None:
         return base.eval()
-    from winnow.experts import load_adapter as load_lora
+    from winnow.vlm.experts import load_adapter as load_lora
 
     return load_lora(base, local_model(recipe.adapter)).eval()
 

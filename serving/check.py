@@ -24,10 +24,10 @@ from finetune.recipe import TrainRecipe
 from finetune.training.prompts import KEPT, Prompt, read_prompts
 from serving.image_tokens import ImageTokens, compare_image_tokens
 from serving.load import Level, measure_load
-from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
-from winnow.inputs import cap_before
+from winnow.rows.conversations import IMAGE_MARKER
+from winnow.vlm.inputs import cap_before
 
 KEPT_ANSWERS = "trained-"  # begins the names of folders with the trained model's answers
 _BATCH = 16  # questions that the trained model is asked at a time

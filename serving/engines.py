@@ -20,8 +20,8 @@ from typing import Any, Literal, get_args
 from finetune.report.serving import SERVERS, lora_options, refusals, vllm_options
 from serving.model import Servable
 from winnow.errors import UserError
-from winnow.inputs import cap_before, read_input_settings
-from winnow.models import load_processor
+from winnow.vlm.inputs import cap_before, read_input_settings
+from winnow.vlm.models import load_processor
 
 Engine = Literal["vllm", "lmdeploy", "transformers"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)

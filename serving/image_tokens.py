@@ -9,8 +9,8 @@ from typing import Any
 from finetune.data.spans import prompt_text
 from finetune.export.parity import ask_server
 from finetune.training.prompts import Prompt
-from winnow.conversations import IMAGE_MARKER
-from winnow.inputs import InputSettings
+from winnow.rows.conversations import IMAGE_MARKER
+from winnow.vlm.inputs import InputSettings
 
 
 @dataclass(frozen=True, slots=True)

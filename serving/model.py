@@ -10,9 +10,9 @@ from typing import Any
 from finetune.export.outputs import open_run
 from finetune.export.record import RECORD, ExportRecord, read_record
 from finetune.recipe import TrainRecipe
-from winnow.downloads import local_model
 from winnow.errors import UserError
 from winnow.files import read_json
+from winnow.remote.downloads import local_model
 from winnow.run import MANIFEST
 
 MERGED = "merge.json"

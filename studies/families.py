@@ -28,7 +28,7 @@ def anatomy(name: str) -> dict[str, str]:
     """Parts and quantised share of an architecture without weights, as cells of the table."""
     from finetune.model.quantised import quantised_share
     from tests.architectures import bare
-    from winnow.anatomy import find_parts
+    from winnow.vlm.anatomy import find_parts
 
     try:
         model = bare(name)
@@ -131,7 +131,7 @@ def main(out: Annotated[Path, typer.Option(help="Page to write.")] = Path("docs/
     from tests.architectures import NAMES
     from tests.finetune import models
     from winnow.files import write_text
-    from winnow.models import prepare_libraries
+    from winnow.vlm.models import prepare_libraries
 
     prepare_libraries()
     parts = {name: anatomy(name) for name in NAMES}

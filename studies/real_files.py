@@ -32,9 +32,10 @@ from curate.pipeline import run
 from curate.recipe import CurateRecipe
 from curate.settings.outputs import ExportSettings
 from curate.settings.sources import SourceSettings
-from winnow.carried import CARRIED
 from winnow.errors import UserError
-from winnow.records import Sample, read_jsonl
+from winnow.rows.carried import CARRIED
+from winnow.rows.lines import read_jsonl
+from winnow.rows.records import Sample
 
 PAGE = Path("docs/results/real-files.md")
 _BEGIN, _END = "<!-- table: begin -->", "<!-- table: end -->"

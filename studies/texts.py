@@ -26,7 +26,7 @@ from curate.duplicates.texts.similar_pairs import similar_pairs
 from curate.signals.language import LEAST_LETTERS, language, letters
 from curate.signals.pii import kinds_of
 from curate.signals.profanity import first_profanity
-from winnow.records import normalized
+from winnow.rows.keys import normalized
 from winnow.text import table
 
 _LANGUAGES = ("bn", "de", "en", "id", "ko", "pt", "ru", "zh")

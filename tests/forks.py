@@ -97,7 +97,7 @@ def _load() -> None:
     import logging
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    sys.modules["kernels"] = None  # as ``winnow.models.prepare_libraries`` has it
+    sys.modules["kernels"] = None  # as ``winnow.vlm.models.prepare_libraries`` has it
     import bitsandbytes  # noqa: F401
     import matplotlib.pyplot  # noqa: F401
     import open_clip  # noqa: F401

@@ -11,8 +11,8 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 
 from winnow.errors import UserError, disk_problem
-from winnow.hub import go_offline
-from winnow.storage import shown
+from winnow.remote.addresses import shown
+from winnow.remote.hub import go_offline
 from winnow.text import visible
 
 # typer exports neither of these bases, and the package they come from depends on its version.

@@ -25,10 +25,10 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError, model_validator
 
-from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
 from winnow.files import digest_of, parse_json, read_regular
-from winnow.records import majority
+from winnow.rows.conversations import IMAGE_MARKER
+from winnow.rows.records import majority
 
 Action = Literal["keep", "drop", "relabel", "edit_question", "ambiguous", "exclude_from_eval", "tag", "note", "undo"]
 Aspect = Literal["verdict", "question", "tags", "note"]
@@ -298,7 +298,7 @@ def _settled(views: Sequence[Correction]) -> Resolved:
 
 
 def apply(record: Mapping[str, Any], hash_now: str, resolved: Resolved) -> Applied:
-    """Apply the corrections of one sample to its record in Winnow's form (``winnow.records.to_record``).
+    """Apply the corrections of one sample to its record in Winnow's form (``winnow.rows.records.to_record``).
 
     A relabelled answer replaces the first assistant turn and all references; the former values are kept
     under ``meta.before_correction``.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from winnow.downloads import is_remote, parse
 from winnow.errors import UserError
 from winnow.recipe import load_recipe
+from winnow.remote.downloads import is_remote, parse
 from winnow.run import MANIFEST, git_commit, installed_version
 from winnow.strict_yaml import read_mapping
 

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Self, TypeVar, get_args
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainSerializer, ValidationError, model_validator
 
 from winnow.errors import UserError, did_you_mean
-from winnow.storage import address, is_remote, redacted
+from winnow.remote.addresses import address, is_remote, redacted
 from winnow.strict_yaml import read_mapping, read_texts
 
 _WANTS_TEXT = {"string_type", "path_type", "literal_error"}  # pydantic's errors on a value that is no text

@@ -24,8 +24,8 @@ from curate.measure.set_embeddings import SetEmbeddings, read_embeddings
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.hash_index import HashIndex, digest64
+from winnow.parquet.tables import database, query_batches, read_batches, write_parquet
 from winnow.progress import track
-from winnow.tables import database, query_batches, read_batches, write_parquet
 
 VERSION = 2  # raise it when the same rows are judged otherwise
 NEIGHBOURS = pa.schema(

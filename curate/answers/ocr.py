@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from curate.views import create_views
 from curate.workspace import Workspace
-from winnow.tables import database, query_batches, write_parquet
+from winnow.parquet.tables import database, query_batches, write_parquet
 
 VERSION = 1  # raise it when the same text and answer are judged otherwise
 READ_ANSWERS = pa.schema(

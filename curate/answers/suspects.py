@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from curate.duplicates.comparable import read_comparable
 from curate.views import create_views
 from curate.workspace import Workspace
-from winnow.tables import database, parquet, query_batches, write_parquet
+from winnow.parquet.tables import database, parquet, query_batches, write_parquet
 
 VERSION = 2  # raise it when the same signals give another score
 Evidence = NDArray[np.float64]

@@ -32,9 +32,9 @@ from curate.settings.copies import ContaminationSettings, MatchSettings, sought
 from curate.signals import SIGNALS
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes, write_json
+from winnow.parquet.table_parts import Parts, PartTask
+from winnow.parquet.tables import database, literal, parquet, query_batches, write_parquet
 from winnow.run import file_stats
-from winnow.table_parts import Parts, PartTask
-from winnow.tables import database, literal, parquet, query_batches, write_parquet
 
 _VERSION = 1  # raise it when the same rows and images have other matches
 _KEPT = 16  # closest evaluation images that are kept of a training image; one of them may carry its question

@@ -17,8 +17,8 @@ from curate.kinds import KINDS
 from curate.row_keys import ids_at
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes
-from winnow.table_parts import PartTask
-from winnow.tables import write_parquet
+from winnow.parquet.table_parts import PartTask
+from winnow.parquet.tables import write_parquet
 
 _VERSION = 1  # raise it when the same numbers make other rows
 _PARTS_AT_ONCE = 16  # whose ids are in memory

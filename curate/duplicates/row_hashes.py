@@ -12,8 +12,8 @@ from curate.duplicates.comparable import AllRows, Images
 from curate.duplicates.mixing import Hashes, mixed_columns, mixed_lists
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes
-from winnow.table_parts import PartTask
-from winnow.tables import write_numbers
+from winnow.parquet.table_parts import PartTask
+from winnow.parquet.tables import write_numbers
 
 _VERSION = 1  # raise it when the same rows and images make other hashes
 # asked: the question and the representatives of the images; answered: that, and the answer; alike: that, and the

@@ -28,8 +28,8 @@ from curate.kinds import EDITS, KindPairs
 from curate.row_keys import ids_at, short_key, write_row_keys
 from curate.settings.copies import DuplicateSettings, sought
 from curate.workspace import Workspace
-from winnow.table_parts import Runner, run_here
-from winnow.tables import database, query_batches, write_parquet
+from winnow.parquet.table_parts import Runner, run_here
+from winnow.parquet.tables import database, query_batches, write_parquet
 
 VERSION = 2  # raise it when the same rows and images give other files
 DUPLICATE_IMAGES = pa.schema(

@@ -28,8 +28,8 @@ from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
+from winnow.parquet.tables import database, query_batches, row_count, write_parquet
 from winnow.run import file_stats
-from winnow.tables import database, query_batches, row_count, write_parquet
 
 SEMANTIC = KINDS.index("semantic")
 _DIRECTIONS, _SAMPLE = 64, 8192  # k; embeddings that the directions are taken from

@@ -24,8 +24,8 @@ from curate.settings.copies import MatchSettings
 from curate.settings.outputs import SplitSettings
 from curate.views import create_views
 from curate.workspace import Workspace
-from winnow.table_parts import Runner, run_here
-from winnow.tables import database, literal, query_batches, write_parquet
+from winnow.parquet.table_parts import Runner, run_here
+from winnow.parquet.tables import database, literal, query_batches, write_parquet
 
 SPLITS = pa.schema([("position", pa.int64()), ("split_group", pa.string()), ("assigned_split", pa.string())])
 _DIGITS = 13  # hexadecimal digits of the hash: as many as a double holds

@@ -24,8 +24,8 @@ from curate.engines.local import LocalPool
 from curate.engines.pool import Pool
 from curate.engines.ray import RayPool, connected
 from winnow.errors import UserError
-from winnow.storage import is_mirrored
-from winnow.table_parts import Make, Run, Runner, run_here
+from winnow.parquet.table_parts import Make, Run, Runner, run_here
+from winnow.remote.addresses import is_mirrored
 
 Item = TypeVar("Item")
 PartItem = tuple[Path, tuple[Any, ...]]
@@ -63,7 +63,7 @@ def engine_on(engine: Engine, workers: int | None) -> contextlib.AbstractContext
 
 
 def run_parts(pool: Pool, make: Callable[[PartItem], object]) -> Run:
-    """How ``winnow.table_parts.Parts`` makes missing parts with the workers of a pool.
+    """How ``winnow.parquet.table_parts.Parts`` makes missing parts with the workers of a pool.
 
     Args:
         make: picklable; makes the part at a path from its arguments, and writes it atomically.

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.engines.worker import Unreachable
-from winnow import storage
 from winnow.errors import UserError
 from winnow.files import atomic_path, write_text
+from winnow.remote import storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess, parent_process
 from typing import Any, Protocol
 
 from winnow.errors import UserError
-from winnow.retry import backoff
+from winnow.remote.retry import backoff
 
 TRIES = 6  # of an item whose workers are lost, or whose store cannot be reached
 _STARTS = 10  # of a worker that is killed before it is ready

@@ -17,8 +17,8 @@ from curate.exports.json_lines import write_lines
 from curate.exports.openai_messages import data_uris, messages
 from curate.exports.rows import Format, Row, Target
 from curate.exports.training import Training, check_plain, check_turns, split_chosen, training
-from winnow.parts import IMAGE_MARKER
-from winnow.records import Sample
+from winnow.rows.parts import IMAGE_MARKER
+from winnow.rows.records import Sample
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

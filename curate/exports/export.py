@@ -32,9 +32,9 @@ from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.files import atomic_path, digest_of, locked, sha256_file, write_text
 from winnow.progress import Bar
-from winnow.published import published
+from winnow.remote.addresses import local, shown
+from winnow.remote.published import published
 from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
-from winnow.storage import local, shown
 from winnow.text import counted
 
 VERSION = 2  # raise it when a format writes something else from the same rows

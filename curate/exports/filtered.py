@@ -18,7 +18,7 @@ from curate.readers.files.json import FileRows
 from curate.readers.files.json_text import JsonText
 from winnow.errors import UserError
 from winnow.files import atomic_path
-from winnow.records import json_lines
+from winnow.rows.lines import json_lines
 
 
 class Change(NamedTuple):

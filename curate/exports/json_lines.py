@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 
 from curate.exports.rows import Format, Part, Row, Rows, Target, Unfit, copy_images
 from winnow.files import digest_of, read_json, write_json
-from winnow.records import to_record
-from winnow.storage import shown
+from winnow.remote.addresses import shown
+from winnow.rows.records import to_record
 
 # Row, paths of its images, target → kind of the row ('' where the format knows one kind only) and its record.
 RecordOf = Callable[[Row, list[str], Target], tuple[str, dict[str, Any]]]

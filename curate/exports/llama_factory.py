@@ -22,7 +22,7 @@ from curate.exports.training import (
     training,
 )
 from winnow.files import write_json
-from winnow.records import Turn
+from winnow.rows.records import Turn
 
 DATASET_INFO = "dataset_info.json"
 _OPTIONAL = ("videos", "audios", "tools")  # columns of sets that have them

@@ -13,7 +13,7 @@ from typing import Any
 from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Row, Target, Unfit
 from curate.exports.training import check_plain, check_turns, training
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 _ROLES = {"user": "human", "assistant": "gpt"}
 

@@ -23,7 +23,7 @@ from curate.exports.training import (
     tool_definitions,
     training,
 )
-from winnow.records import Turn
+from winnow.rows.records import Turn
 
 
 def swift_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:

@@ -30,8 +30,8 @@ from curate.exports.training import (
     tool_definitions,
     training,
 )
-from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
-from winnow.records import Turn
+from winnow.rows.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
+from winnow.rows.records import Turn
 
 _AUDIO = ("wav", "mp3")
 

@@ -28,7 +28,7 @@ from curate.workspace import Workspace
 from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.records import Sample, from_record, to_original
+from winnow.rows.records import Sample, from_record, to_original
 
 
 @dataclasses.dataclass

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from curate.exports.rows import Format, Part, Row, Shard, Target, copy_images, read_image, shards, suffix_of
 from curate.exports.training import media_of
 from winnow.files import atomic_path
-from winnow.records import to_record
+from winnow.rows.records import to_record
 
 _TEXTS = pa.list_(pa.string())
 _COLUMNS = [

@@ -21,15 +21,15 @@ from curate.readers.base import folder_of
 from curate.readers.fetched import here
 from curate.settings.sources import SourceSettings
 from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow import images
 from winnow.errors import UserError
 from winnow.files import atomic_path, sha256_bytes
-from winnow.images import locate
-from winnow.parquet_footer import group_digests
-from winnow.records import Sample, from_record
+from winnow.media import images
+from winnow.media.locate import locate
+from winnow.parquet.footer import group_digests
+from winnow.parquet.tables import database
+from winnow.remote.addresses import local, shown
+from winnow.rows.records import Sample, from_record
 from winnow.run import read_manifest
-from winnow.storage import local, shown
-from winnow.tables import database
 
 ONE_SPLIT = "train"  # what a set that is not split is called
 _NO_CAP = 1 << 62

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from curate.exports.rows import Row, Unfit
-from winnow.carried import objects_of
-from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
-from winnow.records import Turn
-from winnow.tools import calls_in, definitions_in
+from winnow.rows.carried import objects_of
+from winnow.rows.parts import AUDIO_MARKER, IMAGE_MARKER, VIDEO_MARKER
+from winnow.rows.records import Turn
+from winnow.rows.tools import calls_in, definitions_in
 
 Kind = Literal["sft", "preference", "kto"]
 KINDS: tuple[Kind, ...] = ("sft", "preference", "kto")

@@ -30,8 +30,8 @@ from curate.exports.training import (
     tool_definitions,
     training,
 )
-from winnow.parts import IMAGE_MARKER
-from winnow.records import Turn
+from winnow.rows.parts import IMAGE_MARKER
+from winnow.rows.records import Turn
 
 
 def trl_record(row: Row, paths: list[str], target: Target) -> tuple[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from curate.exports.json_lines import write_lines
 from curate.exports.rows import Format, Row, Target, Unfit
 from curate.exports.trl import LOAD, trl_record
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 from winnow.run import read_manifest
 
 

@@ -23,8 +23,8 @@ from curate.signals.clip import prompt_scores
 from curate.signals.heads import HeadUnusable, read_head
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex, digest64
+from winnow.parquet.tables import write_parquet
 from winnow.progress import track
-from winnow.tables import write_parquet
 
 
 class ImageEmbeddings:

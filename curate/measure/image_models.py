@@ -34,9 +34,9 @@ from curate.signals.base import ImageModel, ModelUnavailable
 from curate.workspace import Workspace
 from winnow.errors import UserError, is_unreachable
 from winnow.files import write_json
-from winnow.images import NOT_MEASURED, decode_whole
+from winnow.media.images import NOT_MEASURED, decode_whole
+from winnow.parquet.tables import database, parquet, query_batches, write_parquet
 from winnow.progress import Bar
-from winnow.tables import database, parquet, query_batches, write_parquet
 from winnow.text import counted, visible
 
 Reads = Callable[[Image.Image], Mapping[str, Any]]

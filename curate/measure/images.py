@@ -43,8 +43,8 @@ from curate.signals import PIXEL_SIGNALS, SIGNALS
 from curate.workspace import STORED_IMAGES
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.images import NOT_MEASURED
-from winnow.near_files import NearSources
+from winnow.media.images import NOT_MEASURED
+from winnow.media.near_files import NearSources
 from winnow.progress import Bar, track
 
 _PATHS_A_LOOK = 8192

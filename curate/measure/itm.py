@@ -19,7 +19,7 @@ from PIL import Image
 
 from winnow.errors import UserError
 from winnow.files import sha256_file
-from winnow.hub import cache_folder, why_offline
+from winnow.remote.hub import cache_folder, why_offline
 
 
 @dataclass(frozen=True)

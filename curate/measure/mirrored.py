@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from curate.engines.far import Sight
-from winnow import storage
+from winnow.remote import addresses, storage
 
 
 @dataclass(frozen=True)
@@ -33,29 +33,31 @@ class Mirrored:
         if urls:
             try:
                 found = storage.find_all(urls)
-            except storage.StorageError as error:  # without credentials nothing is known of any
+            except addresses.StorageError as error:  # without credentials nothing is known of any
                 found = [error] * len(urls)
             with ThreadPoolExecutor(storage.AT_ONCE) as threads:
                 list(threads.map(lambda url, each: bring(url, each, self.max_bytes), urls, found))
-        return storage.in_own_mirror(root)
+        return addresses.in_own_mirror(root)
 
 
-def bring(url: str, found: storage.Object | storage.StorageError | None, max_bytes: int) -> storage.StorageError | str:
+def bring(
+    url: str, found: storage.Object | addresses.StorageError | None, max_bytes: int
+) -> addresses.StorageError | str:
     """Bring the mirror's file in line with what was found.
 
     Returns:
         What became of it: ``fetched``, nothing to do (''), or the error.
     """
-    if isinstance(found, storage.StorageError):
+    if isinstance(found, addresses.StorageError):
         return found
-    file = storage.mirror(url)
+    file = addresses.mirror(url)
     if found is None or found.size > max_bytes:
         if os.path.lexists(file):  # which no name or folder in its way makes fail
             file.unlink()
     elif not storage.is_current(found, file):
         try:
             storage.fetch(found, file)
-        except storage.StorageError as error:
+        except addresses.StorageError as error:
             return error
         return "fetched"
     return ""

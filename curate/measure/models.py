@@ -24,8 +24,8 @@ from curate.signals.clip import Clip, ClipInput, ClipNotLoaded, ClipUnavailable,
 from curate.signals.language import language
 from curate.signals.nsfw import NsfwUnavailable, load_nsfw, nsfw_scores
 from winnow.errors import UserError
-from winnow.hub import cache_folder, why_offline
-from winnow.images import NOT_MEASURED
+from winnow.media.images import NOT_MEASURED
+from winnow.remote.hub import cache_folder, why_offline
 
 DECODE_VERSION = 2
 

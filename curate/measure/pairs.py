@@ -24,10 +24,10 @@ from curate.measure.texts import turn_texts
 from curate.settings.signals import MeasureSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError, is_unreachable
-from winnow.images import decode_whole
+from winnow.media.images import decode_whole
+from winnow.parquet.tables import write_parquet
 from winnow.progress import track
-from winnow.records import from_record
-from winnow.tables import write_parquet
+from winnow.rows.records import from_record
 
 _SCHEMA = pa.schema([("sample_id", pa.string()), ("itm", pa.float64())])
 _BLOCK = 1024

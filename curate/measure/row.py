@@ -20,7 +20,8 @@ from curate.signals.clip import ClipInput, clip_pixels
 from curate.signals.nsfw import nsfw_pixels
 from winnow.errors import is_unreachable
 from winnow.files import sha256_bytes
-from winnow.images import NOT_MEASURED, ImageFacts, Located, decode_whole, locate, wrong_extension
+from winnow.media.images import NOT_MEASURED, ImageFacts, decode_whole
+from winnow.media.locate import Located, locate, wrong_extension
 
 _FACTS = tuple(field.name for field in fields(ImageFacts))
 CRASH = "the decoder crashed on it, or did not end"

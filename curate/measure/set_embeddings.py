@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import open_to_append, write_json
+from winnow.parquet.tables import ROWS_A_GROUP
 from winnow.run import file_stats, unchanged_parts
-from winnow.tables import ROWS_A_GROUP
 
 
 @dataclass(frozen=True)

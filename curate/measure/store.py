@@ -35,8 +35,9 @@ from winnow.digests import TICK_NS
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.hash_index import HashIndex
-from winnow.images import NOT_MEASURED, STILLS, locate, wrong_extension
-from winnow.tables import ROWS_A_GROUP, write_parquet
+from winnow.media.images import NOT_MEASURED, STILLS
+from winnow.media.locate import locate, wrong_extension
+from winnow.parquet.tables import ROWS_A_GROUP, write_parquet
 
 PATHS, CACHE, JOURNAL, STAT = "paths.parquet", ".cache", "journal", "stat.parquet"
 _NEXT_STAT = "next-stat.parquet"  # of the paths that are about to be put in place

@@ -29,12 +29,12 @@ from curate.signals.language import language
 from curate.signals.memo import Remembered
 from curate.signals.pii import kinds_of, personal_data
 from curate.signals.profanity import first_profanity
-from winnow.carried import objects_of
 from winnow.errors import UserError
+from winnow.parquet.table_parts import Item, Parts, PartTask, Runner, run_here
+from winnow.parquet.tables import parquet, read_batches, sql_files, write_parquet
 from winnow.progress import Bar
-from winnow.records import Sample, from_record, without_markers
-from winnow.table_parts import Item, Parts, PartTask, Runner, run_here
-from winnow.tables import parquet, read_batches, sql_files, write_parquet
+from winnow.rows.carried import objects_of
+from winnow.rows.records import Sample, from_record, without_markers
 
 TEXT = "text"  # the folder of the table below `signals`
 _BLOCK = 4096

@@ -29,8 +29,8 @@ from curate.readers.files.rows import notes_on
 from curate.readers.location import Probe, table_files, take_probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample
-from winnow.storage import shown
+from winnow.remote.addresses import shown
+from winnow.rows.records import BadRow, Sample
 
 
 def _all_layouts() -> dict[str, Layout]:

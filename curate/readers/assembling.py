@@ -22,8 +22,8 @@ from curate.readers.units import Unit
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import atomic_path
-from winnow.table_parts import Item, Parts, Runner, part_name
-from winnow.tables import database, literal, sql_files, write_numbers
+from winnow.parquet.table_parts import Item, Parts, Runner, part_name
+from winnow.parquet.tables import database, literal, sql_files, write_numbers
 
 _REPEATS = """
     WITH ids AS (

@@ -25,9 +25,9 @@ from curate.readers.storable import encodable
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex, digest64
-from winnow.images import is_url
-from winnow.records import BadRow, Sample
-from winnow.storage import shown
+from winnow.media.locate import is_url
+from winnow.remote.addresses import shown
+from winnow.rows.records import BadRow, Sample
 
 _ROWS_TRIED = 50
 NameOf = Callable[[RawRow], str]
@@ -53,7 +53,7 @@ class SecondList:
 class Plain:
     """What ``Reading.to_sample`` makes of a JSON object with a conversation, if that depends on nothing else.
 
-    It is what ``winnow.records.from_record`` makes of it.
+    It is what ``winnow.rows.records.from_record`` makes of it.
 
     Attributes:
         source, split: of an object that names none.

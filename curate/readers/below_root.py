@@ -18,9 +18,10 @@ from typing import Any
 from curate.readers import OpenedSource
 from curate.readers.images.store import Fetcher, ImageStore, store_images
 from curate.settings.sources import SourceSettings
-from winnow.images import LINKED_OUT, locate, unavailable, unavailable_class
-from winnow.records import BadRow, Sample
-from winnow.storage import shown
+from winnow.media.images import LINKED_OUT
+from winnow.media.locate import locate, unavailable, unavailable_class
+from winnow.remote.addresses import shown
+from winnow.rows.records import BadRow, Sample
 
 _ROWS_TRIED = 50
 Opened = Sequence[tuple[SourceSettings, OpenedSource]]

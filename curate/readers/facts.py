@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from curate.readers.tables.image_column import ends_as_image
-from winnow.records import BadRow, Sample
+from winnow.rows.records import BadRow, Sample
 from winnow.text import visible
 
 _MAX_NAMES = 1000  # field names of a source; JSON rows may have keys without end

@@ -1,7 +1,8 @@
 """Sources on object storage as sources on this machine.
 
-What a source names is brought to the mirror (``winnow.storage``): a file, the files of a pattern, or a folder with all
-that lies in it. Of an image root only the images that rows name are fetched, later: those of an archive in it at once.
+What a source names is brought to the mirror (``winnow.remote.storage``): a file, the files of a pattern, or a folder
+with all that lies in it. Of an image root only the images that rows name are fetched, later: those of an archive in it
+at once.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 
 from curate.readers.location import expanded
 from curate.settings.sources import SourceSettings
-from winnow import storage
 from winnow.errors import UserError
+from winnow.remote import addresses, storage
 
 
 def here(settings: SourceSettings) -> SourceSettings:
@@ -24,13 +25,13 @@ def here(settings: SourceSettings) -> SourceSettings:
         UserError: an address names nothing, or its store cannot be read.
     """
     changes: dict[str, str] = {}
-    if storage.is_remote(settings.location):
+    if addresses.is_remote(settings.location):
         changes["location"] = location_here(settings.location)
-    if settings.image_root is not None and storage.is_remote(settings.image_root):
+    if settings.image_root is not None and addresses.is_remote(settings.image_root):
         changes["image_root"] = _root_here(settings.image_root)
     for name, given in (("annotations", settings.annotations), ("ocr", settings.ocr)):
-        if given is not None and storage.is_remote(given):
-            changes[name] = str(_object_here(storage.address(given), name))
+        if given is not None and addresses.is_remote(given):
+            changes[name] = str(_object_here(addresses.address(given), name))
     return settings.model_copy(update=changes) if changes else settings
 
 
@@ -40,38 +41,38 @@ def location_here(location: str) -> str:
     Raises:
         UserError: see ``here``.
     """
-    if not storage.is_remote(location):
+    if not addresses.is_remote(location):
         return location
-    url = storage.address(location)
+    url = addresses.address(location)
     if any(sign in url for sign in "{*?["):
         return _pattern_here(url)
     found = storage.find(url)
     if found is not None:
         return str(storage.fetch(found))
     storage.fetch_below(url)
-    return str(storage.mirror(url))
+    return str(addresses.mirror(url))
 
 
 def places_of(settings: SourceSettings) -> list[str]:
     """Folders on object storage that a source names: its rows may name images in them by address."""
     places = []
-    if storage.is_remote(settings.location):
+    if addresses.is_remote(settings.location):
         fixed = re.split(r"[{*?\[]", settings.location)[0]
-        places.append(storage.parent(storage.address(fixed)) if fixed != settings.location else _folder(fixed))
-    if settings.image_root is not None and storage.is_remote(settings.image_root):
-        places.append(storage.address(settings.image_root))
+        places.append(addresses.parent(addresses.address(fixed)) if fixed != settings.location else _folder(fixed))
+    if settings.image_root is not None and addresses.is_remote(settings.image_root):
+        places.append(addresses.address(settings.image_root))
     return places
 
 
 def _folder(location: str) -> str:
     """The folder that a location is, or lies in."""
-    url = storage.address(location)
-    return url if storage.find(url) is None else storage.parent(url)
+    url = addresses.address(location)
+    return url if storage.find(url) is None else addresses.parent(url)
 
 
 def _pattern_here(url: str) -> str:
     if storage.is_in_line(url):
-        return str(storage.mirror(url))
+        return str(addresses.mirror(url))
     scheme, rest = url.split("://", 1)
     for pattern in expanded(rest):
         parts = pattern.split("/")
@@ -82,13 +83,13 @@ def _pattern_here(url: str) -> str:
         below = storage.objects_below(folder)
         fitting = [each for each in below if _fits(each.url.removeprefix(f"{folder}/").split("/"), parts[fixed:])]
         storage.fetch_all(fitting)
-        wanted = {storage.mirror(each.url) for each in fitting}
-        place = storage.mirror(folder)
+        wanted = {addresses.mirror(each.url) for each in fitting}
+        place = addresses.mirror(folder)
         for file in place.rglob("*"):  # a shard that is no longer there
             if file.is_file() and file not in wanted and _fits(file.relative_to(place).parts, parts[fixed:]):
                 file.unlink()
     storage.set_in_line(url)
-    return str(storage.mirror(url))
+    return str(addresses.mirror(url))
 
 
 def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
@@ -101,12 +102,12 @@ def _fits(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 
 def _root_here(image_root: str) -> str:
-    url = storage.address(image_root)
+    url = addresses.address(image_root)
     if storage.find(url) is not None:  # an archive of images
         return str(_object_here(url, "image_root"))
     if not storage.is_folder(url):
         raise UserError(f"image_root {url}: no such folder")
-    return str(storage.local(url))
+    return str(addresses.local(url))
 
 
 def _object_here(url: str, key: str) -> Path:

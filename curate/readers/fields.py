@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.settings.sources import SourceSettings
-from winnow.conversations import holds_conversation
 from winnow.errors import UserError
 from winnow.files import digest_of
-from winnow.records import Form, Sample, Turn, from_record, full_id, majority
+from winnow.rows.conversations import holds_conversation
+from winnow.rows.records import Form, Sample, Turn, from_record, full_id, majority
 
 CAPTION_QUESTION = "Describe the image."
 LABEL_QUESTION = "What is shown in the image?"
@@ -112,7 +112,7 @@ def sample(
         held: keys of ``row`` and what the sample holds in their place. Keys with another value, and all other
             keys, go to ``meta``.
         extra: more for ``meta``; the row's own keys win.
-        notes: what is assumed; see ``winnow.records.Sample``.
+        notes: what is assumed; see ``winnow.rows.records.Sample``.
     """
     source = source if settings.source is None else settings.source
     split = settings.split or split
@@ -138,7 +138,7 @@ def is_conversation(row: Mapping[str, Any]) -> bool:
 
 
 def conversation(record: Mapping[str, Any], where: str, *, source: str, split: str) -> Sample:
-    """A row that holds a whole conversation, as ``winnow.records.from_record`` knows them.
+    """A row that holds a whole conversation, as ``winnow.rows.records.from_record`` knows them.
 
     Raises:
         ValueError: it does not, or a value is of the wrong type.

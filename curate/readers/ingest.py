@@ -41,11 +41,11 @@ from curate.settings.sources import RemoteSettings, SourceSettings
 from curate.workspace import Workspace
 from winnow.errors import UserError
 from winnow.files import digest_of
+from winnow.parquet.table_parts import Parts, Runner, run_here
 from winnow.progress import Bar
-from winnow.records import BadRow
+from winnow.remote.addresses import local, shown, url_of
+from winnow.rows.records import BadRow
 from winnow.run import Stages
-from winnow.storage import local, shown, url_of
-from winnow.table_parts import Parts, Runner, run_here
 
 # Raise it when readers make other rows from the same input.
 VERSION = 8

@@ -18,10 +18,11 @@ from curate.readers.storable import storable
 from curate.settings.signals import MeasureSettings
 from curate.settings.sources import SourceSettings
 from winnow.hash_index import HashIndex, digest64
-from winnow.images import CLASSES, decode, locate, wrong_extension
-from winnow.near_files import KINDS, NearFiles
+from winnow.media.images import CLASSES, decode
+from winnow.media.locate import locate, wrong_extension
+from winnow.media.near_files import KINDS, NearFiles
 from winnow.progress import track
-from winnow.records import BadRow, Sample
+from winnow.rows.records import BadRow, Sample
 
 _ROWS_SHOWN, _EXAMPLES, _BAD_CLASSES = 3, 3, 20
 _SPECIFIC = re.compile(r"\d[\d.,]*|'[^']*'|\"[^\"]*\"|/\S+")

@@ -18,7 +18,7 @@ from curate.readers.files.arrow import saved_files
 from curate.readers.files.json import document_head
 from curate.readers.files.rows import is_json, iter_rows, text_start
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _NAMES = 10_000
 _ROWS_PROBED = 100

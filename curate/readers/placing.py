@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 
 from curate.readers.rows import ROWS, Row, bad_row_of
 from curate.settings.sources import SourceSettings
-from winnow.records import BadRow, with_id
-from winnow.table_parts import Item
-from winnow.tables import write_parquet
+from winnow.parquet.table_parts import Item
+from winnow.parquet.tables import write_parquet
+from winnow.rows.records import BadRow, with_id
 
 # Raise it when the same range and place make other rows.
 VERSION = 1

@@ -1,8 +1,8 @@
 """Lines that hold a plain conversation → columns of rows at once, without the objects between them.
 
-What is read here is what ``winnow.records.from_record``, ``Below.put`` and ``row_of`` make of the same line, in a fifth
-of their time; their result is the oracle of the tests. Any line that is not as plain as ``PlainRows.row`` asks for gets
-None, and takes their way.
+What is read here is what ``winnow.rows.records.from_record``, ``Below.put`` and ``row_of`` make of the same line, in a
+fifth of their time; their result is the oracle of the tests. Any line that is not as plain as ``PlainRows.row`` asks
+for gets None, and takes their way.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from curate.readers.rows import Row
 from curate.readers.spelling import Root
 from curate.readers.storable import is_plain
 from curate.signals.memo import Remembered
-from winnow.conversations import OWN_KEYS, ROLES
-from winnow.parts import IMAGE_MARKER
-from winnow.records import COMPARED, full_id, majority, normalized, without_markers
+from winnow.rows.conversations import OWN_KEYS, ROLES
+from winnow.rows.keys import COMPARED, normalized
+from winnow.rows.parts import IMAGE_MARKER
+from winnow.rows.records import full_id, majority, without_markers
 
 _KEYS = frozenset({*OWN_KEYS, "image", "answers"})
 _LEAST = frozenset({"id", "conversations"})

@@ -31,8 +31,9 @@ from curate.readers.files.json import FileRows, RawRow
 from curate.readers.files.rows import iter_rows
 from winnow.digests import Digests
 from winnow.files import read_json, sha256_file, write_json
-from winnow.records import MAX_LINE, BadRow, parse_json
-from winnow.storage import shown
+from winnow.remote.addresses import shown
+from winnow.rows.lines import MAX_LINE, parse_json
+from winnow.rows.records import BadRow
 
 LEAST_ROWS, MOST_ROWS = 8192, 32768  # of a range; one in ``LEAST_ROWS`` lines between them may end it
 _MOST_BYTES = 32 << 20

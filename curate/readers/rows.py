@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from curate.settings.sources import SourceSettings
-from winnow.records import BadRow, Sample, comparison_keys, full_id, to_line
+from winnow.rows.keys import comparison_keys
+from winnow.rows.records import BadRow, Sample, full_id, to_line
 
 ROWS = pa.schema(
     [

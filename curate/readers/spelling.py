@@ -1,7 +1,7 @@
 """Paths of images that a dataset spells otherwise than the file system: as Windows, a URL or another Unicode form does.
 
 Only what names the same file below the image root is read. A path with another ending, folder or letter case could be
-another file: it stays missing, and ``winnow.near_files`` says what is near it.
+another file: it stays missing, and ``winnow.media.near_files`` says what is near it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import unicodedata
 from pathlib import Path
 from urllib.parse import unquote
 
-from winnow.images import is_url
-from winnow.storage import is_object, url_of
+from winnow.media.locate import is_url
+from winnow.remote.addresses import url_of
+from winnow.remote.storage import is_object
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]*")  # matches nothing odd but `../` and `//`, and is much faster
 _ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|//|^file:", re.IGNORECASE)

@@ -11,8 +11,9 @@ import json
 import math
 from typing import Any
 
-from winnow.images import is_text
-from winnow.records import BadRow, LongInteger, Sample
+from winnow.media.locate import is_text
+from winnow.rows.lines import LongInteger
+from winnow.rows.records import BadRow, Sample
 
 MAX_DEPTH = 100  # DuckDB reads 128 levels, those of the record included
 _LOWEST, _HIGHEST = -(2**63), 2**64 - 1

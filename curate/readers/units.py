@@ -32,11 +32,11 @@ from curate.readers.storable import encodable, with_storable_meta
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
 from winnow.files import read_json, sha256_file, write_json
-from winnow.images import is_url
-from winnow.records import BadRow, Sample
-from winnow.storage import in_own_mirror, is_remote, shown
-from winnow.table_parts import Item
-from winnow.tables import write_parquet
+from winnow.media.locate import is_url
+from winnow.parquet.table_parts import Item
+from winnow.parquet.tables import write_parquet
+from winnow.remote.addresses import in_own_mirror, is_remote, shown
+from winnow.rows.records import BadRow, Sample
 
 _ORDERED = ("fields", "notes")
 _ROWS_A_PART = 16_384  # of a source or file that is read as a whole

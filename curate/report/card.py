@@ -27,10 +27,10 @@ from curate.recipe import CurateRecipe
 from curate.report.summaries import rows_at
 from curate.rules.checked import CheckedRule
 from curate.workspace import Workspace
-from winnow import storage
 from winnow.files import atomic_path, write_text
-from winnow.images import locate
-from winnow.tables import database, parquet
+from winnow.media.locate import locate
+from winnow.parquet.tables import database, parquet
+from winnow.remote import addresses
 from winnow.text import cell, counted, escaped, share, table
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -60,7 +60,7 @@ def write_card(
 
     Args:
         recipe_name: how to call the recipe in commands.
-        counts: of ``curate.report.results.count_rows``.
+        counts: of ``curate.report.counts.count_rows``.
         found: examples: see ``examples``.
         root: folder below which the images lie.
         decode_examples: see ``examples.examples``.
@@ -130,7 +130,7 @@ def _reproduce(recipe: CurateRecipe, recipe_name: str, root: Path) -> str:
     settings = yaml.safe_dump(
         recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=False, allow_unicode=True
     )
-    images, folder = storage.shown(root), storage.shown(recipe.folder)
+    images, folder = addresses.shown(root), addresses.shown(recipe.folder)
     return f"""## Make it again
 
 `curate run {recipe_name}` (image paths are relative to `{images}`). `curate explain ROW --curated {folder}`
@@ -409,7 +409,7 @@ def _chosen(
 
 def _make_thumbnail(thumbnail: Path, image: str, root: Path, recipe: CurateRecipe) -> bool:
     """Whether a small JPEG of the image could be made."""
-    from winnow import images
+    from winnow.media import images
 
     found = locate(image, str(root.resolve()), max_bytes=recipe.signals.max_bytes)
     if found.file is None:

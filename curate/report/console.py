@@ -18,8 +18,8 @@ from curate.readers.facts import SourceFacts, shortened
 from curate.readers.unclaimed import unused_fields, warnings
 from curate.report.diff import CurationDiff, Example
 from curate.workspace import Workspace
+from winnow.remote.addresses import shown
 from winnow.selections import PROOFS
-from winnow.storage import shown
 from winnow.text import counted, share, visible
 
 _BAR = 24

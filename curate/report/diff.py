@@ -12,7 +12,7 @@ import duckdb
 from curate.recipe import all_rules, read_finished
 from curate.workspace import Workspace
 from winnow.files import strict_json
-from winnow.tables import database, parquet
+from winnow.parquet.tables import database, parquet
 
 # A row's decision with what caused it: the reason of a drop, the first flagging rule of a flag.
 _DECIDED = """

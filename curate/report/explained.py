@@ -14,12 +14,12 @@ from rich.text import Text
 
 from curate.kinds import MEANING, Kind
 from curate.report.console import LONGEST_QUESTION, STYLES, plain_table, shown_value
-from curate.report.results import Leaks
+from curate.report.contaminated import Leaks
 from curate.rules.explain import RowExplanation
 from curate.rules.find_row import FoundRows
 from curate.settings.copies import CONTAMINATION_ACTIONS
 from curate.workspace import ASSIGNED_SPLIT
-from winnow.storage import shown
+from winnow.remote.addresses import shown
 from winnow.text import counted, visible
 
 

@@ -13,7 +13,7 @@ from curate.rules.checked import CheckedRule
 from curate.rules.columns import create_facts, known_columns
 from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
-from winnow.tables import database, parquet
+from winnow.parquet.tables import database, parquet
 
 _BINS = 60
 _NUMBERS = {"INTEGER", "BIGINT", "DOUBLE", "UBIGINT"}

@@ -17,7 +17,7 @@ from curate.readers.inspect import Inspection
 from curate.report.console import LONGEST_ROW, NAMES_SHOWN, plain_table, show_next, show_reading
 from curate.rules.columns import FORMS, known_columns
 from curate.settings.sources import SourceSettings
-from winnow.records import to_record
+from winnow.rows.records import to_record
 from winnow.text import counted, visible
 
 

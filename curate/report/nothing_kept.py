@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from winnow.images import CLASSES, is_url
+from winnow.media.images import CLASSES
+from winnow.media.locate import is_url
 from winnow.text import counted
 
 
@@ -12,7 +13,7 @@ def why_nothing_is_kept(counts: dict[str, Any]) -> str | None:
     """The likeliest cause and what to do; None if a row was kept.
 
     Args:
-        counts: of ``curate.report.results.count_rows``.
+        counts: of ``curate.report.counts.count_rows``.
     """
     rows = counts["rows"]
     if counts["keep"] + counts["flag"]:

@@ -7,36 +7,26 @@ dropped; and the counts of all that, for the manifest, the card and the terminal
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from curate.duplicates.contamination import CONTAMINATION
-from curate.kinds import KINDS
-from curate.readers.facts import SourceFacts
-from curate.report.summaries import Summary
 from curate.row_blocks import BlockReader, Rows, pieces_of_blocks
-from curate.row_keys import shown_keys
-from curate.rules.checked import CheckedRule
 from curate.rules.decisions import part_digests
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow.block_files import TableFile, open_block_files
 from winnow.files import digest_of, read_json, sha256_bytes, write_json
-from winnow.parquet_footer import RowGroup, group_digests
-from winnow.tables import ROWS_A_GROUP, database, literal, parquet, query_batches, write_parquet
+from winnow.parquet.block_files import TableFile, open_block_files
+from winnow.parquet.footer import RowGroup, group_digests
+from winnow.parquet.tables import ROWS_A_GROUP, database
 
-NOT_SELECTED = "not_selected"  # the rule of ``curate.selection``, which no recipe has
 _COLUMNS = [
     "position", "sample_id", "source", "split", "images", "image_keys", "question", "answer", "answers",
     "question_type",
@@ -269,217 +259,3 @@ class _Block:
         connection.register("decided", self.decisions.filter(marked))
         connection.register("about", self.rows.select(_ABOUT).filter(marked))
         return connection.sql(_LEDGER).to_arrow_table()["line"].combine_chunks()
-
-
-REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
-_COUNTED = {
-    "rows": "count(DISTINCT sample_id)",
-    "rows_with_same_question": "count(DISTINCT sample_id) FILTER (WHERE same_question)",
-    "rows_by_question_alone": "count(DISTINCT sample_id) FILTER (WHERE match = 'question')",
-    "rows_dropped": "count(DISTINCT sample_id) FILTER (WHERE dropped)",
-    "rows_suspected": "count(DISTINCT sample_id) FILTER (WHERE action = 'flag')",
-    "images": "count(DISTINCT image_key)",
-    "images_by_bytes": "count(DISTINCT image_key) FILTER (WHERE match = 'bytes')",
-}
-
-
-def write_contamination_report(workspace: Workspace) -> list[Path]:
-    """Join the matches with the decisions; returns the files, none where no evaluation set was given.
-
-    ``contamination.parquet`` has one row for each training row, benchmark and image: how they match (``bytes``,
-    ``look``, ``edit``, ``question``), the kind of copy with its strength (0-1) and the recipe's action for it, for a
-    look distances of the thumbnails (0-255) and of the hashes (bits of 64), the evaluation row, whether it asks the
-    same, and whether and by which rule the training row was dropped. ``contamination.json`` counts them per benchmark.
-    """
-    found = [workspace.contamination, workspace.contamination_report]
-    if not workspace.contamination_rows.is_file():
-        for path in found:
-            path.unlink(missing_ok=True)
-        return []
-    with database(workspace.work) as connection:
-        joined = f"""
-            SELECT c.* EXCLUDE (file_row_number), d.decision = 'drop' AS dropped, d.reason
-            FROM read_parquet({literal(str(workspace.contamination_rows))}, file_row_number = true) c
-            JOIN {parquet([workspace.decisions])} d ON d.sample_id = c.sample_id ORDER BY c.file_row_number
-        """
-        batches = query_batches(connection, joined)
-        write_parquet(workspace.contamination, batches, REPORT)
-        write_json(workspace.contamination_report, {"benchmarks": _benchmarks(connection, workspace)})
-    return found
-
-
-def read_contamination_report(workspace: Workspace) -> list[dict[str, Any]]:
-    """The counts of each benchmark, in the recipe's order."""
-    if not workspace.contamination_report.is_file():
-        return []
-    made: list[dict[str, Any]] = json.loads(workspace.contamination_report.read_text(encoding="utf-8"))["benchmarks"]
-    return made
-
-
-def _benchmarks(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[dict[str, Any]]:
-    table = parquet([workspace.contamination])
-    columns = ", ".join(f"{sql} AS {name}" for name, sql in _COUNTED.items())
-    made = []
-    for counts in json.loads(workspace.contamination_counts.read_text(encoding="utf-8")):
-        name = [counts["benchmark"]]
-        values = connection.execute(f"SELECT {columns} FROM {table} WHERE benchmark = ?", name).fetchall()[0]
-        images = f"(SELECT DISTINCT image_key, hamming, distance FROM {table} WHERE benchmark = ? AND match = 'look')"
-        hamming = connection.execute(f"SELECT hamming, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name).fetchall()
-        distance = connection.execute(
-            f"SELECT ceil(distance)::INTEGER, count(*) FROM {images} GROUP BY 1 ORDER BY 1", name
-        ).fetchall()
-        made.append(
-            {
-                **counts,
-                **dict(zip(_COUNTED, values, strict=True)),
-                "kinds": _by_kind(connection, f"(SELECT * FROM {table} WHERE benchmark = ?)", name),
-                "look_images_by_hamming": {str(bits): count for bits, count in hamming},
-                "look_images_by_distance_up_to": {str(upper): count for upper, count in distance},
-            }
-        )
-    return made
-
-
-def _by_kind(connection: duckdb.DuckDBPyConnection, matches: str, values: list[str]) -> list[dict[str, Any]]:
-    """Images and rows of each kind of match, in the order of the kinds."""
-    found = connection.execute(
-        f"""
-        SELECT kind, any_value(action), count(DISTINCT image_key), count(DISTINCT sample_id),
-               count(DISTINCT sample_id) FILTER (WHERE dropped)
-        FROM {matches} GROUP BY kind
-        """,
-        values,
-    ).fetchall()
-    names = ("kind", "action", "images", "rows", "rows_dropped")
-    order = (*KINDS, "question")
-    return sorted((dict(zip(names, row, strict=True)) for row in found), key=lambda one: order.index(one["kind"]))
-
-
-def _copies(copies: Mapping[tuple[str, bool], tuple[int, int]]) -> list[dict[str, Any]]:
-    """Rows that repeat another one, by the kind of copy that their images are."""
-    names = ("kind", "duplicate", "rows", "rows_dropped")
-    found = [dict(zip(names, (kind, repeats, *numbers), strict=True)) for (kind, repeats), numbers in copies.items()]
-    return sorted(found, key=lambda one: (KINDS.index(one["kind"]), one["duplicate"]))
-
-
-# Paths of one class are counted together if their details differ only in names and numbers, but not in a setting that
-# they name, as "found as a.jpg in img/; set `image_root: img`".
-_IMAGE_ERRORS = r"""
-    SELECT error, arg_min(error_detail, path) AS detail, count(*) AS images, min(path) AS example
-    FROM {paths} SEMI JOIN (SELECT unnest(images) AS path FROM {rows}) USING (path)
-    WHERE {wrong}
-    GROUP BY error, regexp_replace(
-        regexp_replace(coalesce(error_detail, ''), 'found as [^;]*', 'found'), '\d+|[''][^'']*['']', '…', 'g'
-    ) ORDER BY images DESC, example LIMIT 20
-"""
-
-
-def count_rows(
-    workspace: Workspace, summary: Summary, rules: list[CheckedRule], read: Sequence[SourceFacts]
-) -> dict[str, Any]:
-    """Rows by decision, by rule and by source, and what was found while reading, as the manifest holds them.
-
-    ``rules``: each with ``fired`` (rows), ``reason`` (rows that it is the reason of: the step of
-    the funnel) and ``alone`` (rows on which no other rule fired). ``image_errors``: image paths that cannot be used,
-    by class and detail, the 20 most frequent.
-    """
-    decisions, reasons, fired = summary.decisions, summary.reasons, summary.fired
-    keys = shown_keys(workspace)
-    shown = [_distinct([part[of] for part in keys]) for of in (1, 0)]  # paths, images
-    with database(workspace.work) as connection:
-        errors = _image_errors(connection, workspace)
-    actions = {rule.name: rule.action for rule in rules}
-    columns = {rule.name: list(rule.expression.columns) for rule in rules}
-    unvalidated = {rule.name: list(rule.unvalidated) for rule in rules}
-    if "correction" in fired:
-        actions["correction"] = "drop"
-    if NOT_SELECTED in fired:
-        actions[NOT_SELECTED] = "drop"
-    corrections = json.loads(workspace.corrections.read_text(encoding="utf-8"))["counts"]
-    return {
-        "rows": sum(decisions.values()),
-        "keep": decisions.get("keep", 0),
-        "flag": decisions.get("flag", 0),
-        "drop": decisions.get("drop", 0),
-        "paths": shown[0],
-        "images": shown[1],
-        "image_errors": errors,
-        "rules": [
-            {
-                "rule": name,
-                "action": action,
-                "columns": columns.get(name, []),
-                "unvalidated": unvalidated.get(name, []),
-                "fired": fired.get(name, (0, 0))[0],
-                "reason": reasons.get(name, 0),
-                "alone": fired.get(name, (0, 0))[1],
-            }
-            for name, action in actions.items()
-        ],
-        "sources": [
-            {"source": name, "rows": sum(numbers), **dict(zip(("keep", "flag", "drop"), numbers, strict=True))}
-            for name, numbers in summary.sources.items()
-        ],
-        "splits": _splits(workspace),
-        "copies": _copies(summary.copies),
-        "contamination": read_contamination_report(workspace),
-        "corrections": corrections,
-        "read": [facts.model_dump(mode="json") for facts in read],
-    }
-
-
-def _distinct(keys: Sequence[NDArray[np.uint64]]) -> int:
-    """How many there are of all parts, but for 0, an image that cannot be read."""
-    return int(np.count_nonzero(np.unique(np.concatenate([np.empty(0, np.uint64), *keys]))))
-
-
-def _image_errors(connection: duckdb.DuckDBPyConnection, workspace: Workspace) -> list[dict[str, Any]]:
-    paths = parquet([workspace.paths])
-    wrong = "error IS NOT NULL AND error NOT IN ('wrong_extension', 'animated')"
-    if not connection.execute(f"SELECT 1 FROM {paths} WHERE {wrong} LIMIT 1").fetchall():
-        return []
-    query = _IMAGE_ERRORS.format(paths=paths, rows=workspace.corrected.sql(), wrong=wrong)
-    found: list[dict[str, Any]] = connection.sql(query).to_arrow_table().to_pylist()
-    return found
-
-
-def _splits(workspace: Workspace) -> list[dict[str, Any]]:
-    """Per source: its kept rows, in all and in each split; [] for a set that is not split."""
-    if not workspace.splits.is_file():
-        return []
-    with database(workspace.work) as connection:
-        found = connection.execute(f"""
-            SELECT s.source, p.assigned_split, count(*)
-            FROM {workspace.corrected.sql()} s JOIN {parquet([workspace.splits])} p USING (position)
-            JOIN {parquet([workspace.decisions])} d USING (position)
-            WHERE d.decision <> 'drop' GROUP BY 1, 2 ORDER BY min(s.position), 2
-        """).fetchall()
-    by_source: dict[str, dict[str, int]] = {}
-    for source, split, count in found:
-        by_source.setdefault(source, {})[split] = count
-    return [{"source": name, "total": sum(rows.values()), "rows": rows} for name, rows in by_source.items()]
-
-
-@dataclass(frozen=True)
-class Leaks:
-    """What was found.
-
-    Attributes:
-        folder: where what was read and measured is kept.
-        rows, images: size of the set.
-        sets: of each evaluation set: ``benchmark``, ``evaluation_rows``, ``evaluation_images``, how many of these were
-            found (``evaluation_images_found``, ``evaluation_images_by_kind``), ``rows`` of the set that hold them, and
-            ``examples``.
-        not_measured: a sentence about images that storage or machines have failed; None if there are none.
-    """
-
-    folder: Path
-    rows: int
-    images: int
-    sets: list[dict[str, Any]]
-    not_measured: str | None = None
-
-    @property
-    def found(self) -> int:
-        """Rows of the set that hold something of an evaluation set, counted once for each."""
-        return sum(one["rows"] for one in self.sets)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from curate.row_blocks import BlockReader, pieces_of_blocks
 from curate.workspace import Workspace
 from winnow.files import digest_of, read_json, write_json
-from winnow.parquet_footer import group_digests
-from winnow.tables import ROWS_A_GROUP, database, literal
+from winnow.parquet.footer import group_digests
+from winnow.parquet.tables import ROWS_A_GROUP, database, literal
 
 _VERSION = 1  # raise it when the same decisions come to something else
 EXAMPLES = 4  # rows of a rule

@@ -22,10 +22,10 @@ from curate.workspace import Workspace
 from winnow import corrections
 from winnow.corrections import Resolved
 from winnow.files import digest_of, write_json
+from winnow.parquet.table_parts import Item, Parts, PartTask, Runner, run_here
+from winnow.parquet.tables import database, parquet, query_batches, read_batches, sql_files, write_parquet
 from winnow.progress import Bar
-from winnow.records import from_record
-from winnow.table_parts import Item, Parts, PartTask, Runner, run_here
-from winnow.tables import database, parquet, query_batches, read_batches, sql_files, write_parquet
+from winnow.rows.records import from_record
 
 # Raise it when the same rows, keys and corrections make other rows.
 VERSION = 1

@@ -23,7 +23,7 @@ from curate.rules.order import JUDGED_LATE, judge
 from curate.rules.setwide import asked_column
 from curate.settings.copies import DuplicateSettings
 from curate.workspace import Workspace
-from winnow.table_parts import Parts
+from winnow.parquet.table_parts import Parts
 
 
 def check_rules(rules: Mapping[str, Rule], scores: tuple[str, ...] = ()) -> list[CheckedRule]:

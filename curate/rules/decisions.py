@@ -22,12 +22,12 @@ from curate.rules.checked import CheckedRule
 from curate.rules.judged import ROW, between, moved
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import Workspace
-from winnow.block_files import open_block_files
 from winnow.files import digest_of, read_json, write_json
-from winnow.parquet_footer import RowGroup
+from winnow.parquet.block_files import open_block_files
+from winnow.parquet.footer import RowGroup
+from winnow.parquet.table_parts import POSITION, Parts
+from winnow.parquet.tables import ROWS_A_GROUP, literal
 from winnow.run import file_stats
-from winnow.table_parts import POSITION, Parts
-from winnow.tables import ROWS_A_GROUP, literal
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]

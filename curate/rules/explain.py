@@ -21,8 +21,8 @@ from curate.views import create_views
 from curate.workspace import Workspace, of_this_version
 from winnow.corrections import Correction, read_corrections
 from winnow.errors import UserError
-from winnow.images import CLASSES
-from winnow.tables import database, parquet
+from winnow.media.images import CLASSES
+from winnow.parquet.tables import database, parquet
 
 _LISTED = 5
 _REPEATS = """

@@ -11,7 +11,7 @@ import duckdb
 from curate.recipe import read_finished
 from curate.workspace import Workspace, of_this_version
 from winnow.errors import UserError
-from winnow.tables import database, parquet
+from winnow.parquet.tables import database, parquet
 
 _LISTED = 20
 # Tried in this order; the first that any row fits decides. ``record`` is read only where the others fit no row.

@@ -30,8 +30,8 @@ from curate.rules.part_facts import digest_of_rows, fact_digests
 from curate.views import create_views
 from curate.workspace import Workspace
 from winnow.errors import UserError
-from winnow.table_parts import POSITION, Parts, PartTask
-from winnow.tables import connect, database, literal, write_parquet
+from winnow.parquet.table_parts import POSITION, Parts, PartTask
+from winnow.parquet.tables import connect, database, literal, write_parquet
 
 _VERSION = 1  # raise it when the same facts make other rules fire
 _PARTS_AT_ONCE = 4  # whose fired rules are in memory

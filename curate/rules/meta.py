@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import duckdb
 
 from winnow.errors import UserError, did_you_mean
-from winnow.tables import literal
+from winnow.parquet.tables import literal
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PART = re.compile(r'"((?:[^"]|"")*)"|([^."]+)')

@@ -28,7 +28,7 @@ from curate.rules.expression import quoted
 from curate.rules.judged import Judging, Layer, Numbered, Positions, fired_positions
 from curate.rules.keep import Cap
 from curate.settings.copies import DuplicateSettings
-from winnow.table_parts import Parts
+from winnow.parquet.table_parts import Parts
 
 _CONFLICTING = {"conflicting"}
 _DUPLICATE = {"duplicate", "duplicate_distance", "duplicate_kind", "duplicate_strength", "edited_copy"}

@@ -22,8 +22,8 @@ from curate.row_keys import path_key, short_key, shown_keys
 from curate.signals import IMAGE_MODELS
 from curate.workspace import Workspace
 from winnow.files import sha256_bytes, sha256_file
+from winnow.parquet.tables import parquet
 from winnow.run import file_stats
-from winnow.tables import parquet
 
 Keys = NDArray[np.uint64]
 

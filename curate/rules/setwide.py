@@ -12,7 +12,7 @@ from fractions import Fraction
 
 import duckdb
 
-from winnow.tables import literal
+from winnow.parquet.tables import literal
 
 _QUANTILE = re.compile(r"quantile\((?P<column>.+), (?P<share>[^,]+)\)", re.S)
 _TOP = re.compile(r"(?P<last>last of )?top (?P<amount>[0-9.]+)(?P<percent>%?) BY (?P<column>.+)", re.S)

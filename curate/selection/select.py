@@ -18,7 +18,7 @@ import pyarrow as pa
 from curate.duplicates.hamming import Indices
 from curate.pipeline import Curation
 from curate.recipe import all_rules, read_finished
-from curate.report.results import NOT_SELECTED
+from curate.report.counts import NOT_SELECTED
 from curate.rules.columns import column_types
 from curate.rules.decide import check_rules
 from curate.rules.decisions import DECISIONS
@@ -26,10 +26,10 @@ from curate.selection.strategies import STRATEGIES, ordered
 from curate.views import create_views
 from curate.workspace import Workspace, copy_measurements, sole_use
 from winnow.errors import UserError, did_you_mean
-from winnow.published import published
+from winnow.parquet.tables import database, parquet, query_batches, write_parquet
+from winnow.remote.addresses import local, shown
+from winnow.remote.published import published
 from winnow.run import MANIFEST, Stages, read_manifest
-from winnow.storage import local, shown
-from winnow.tables import database, parquet, query_batches, write_parquet
 
 _DECIDED = """
     SELECT d.* EXCLUDE (out) REPLACE (

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from curate.signals.clip import SHIPPED
-from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
+from winnow.media.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS
 from winnow.recipe import StrictModel
 
 # Pillow itself refuses above this; a higher cap of ours would not help.

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 
 from winnow.errors import UserError
 from winnow.recipe import StrictModel
-from winnow.storage import address
+from winnow.remote.addresses import address
 
 
 class SourceSettings(StrictModel):

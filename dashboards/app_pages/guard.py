@@ -18,7 +18,7 @@ from dashboards.components.review import reviewer
 from dashboards.data.guard import correct, image_of, logs, said_of, take_back, verdicts
 from dashboards.settings import corrections_folder, data_root
 from serving.guard.verdicts import LONGEST_CONTENTS, Verdict, days
-from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
+from winnow.media.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
 
 PAGE = Page(16, "Guard", ":material/shield:", "Review")
 _VERDICTS = ("block", "mask", "clean", "error", "pass")

@@ -13,8 +13,8 @@ from dashboards.data.engine import Connection, cached, connect
 from dashboards.settings import moved_image_roots
 from winnow.errors import UserError
 from winnow.files import read_json
+from winnow.remote.addresses import local
 from winnow.run import MANIFEST, read_manifest
-from winnow.storage import local
 
 Kind = Literal["curated", "runs", "evals"]
 MAKE = {

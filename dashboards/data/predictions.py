@@ -17,7 +17,7 @@ from dashboards.data.catalog import MAKE, Folder, scores_of
 from dashboards.data.engine import cached, coded, columns_of, fetch_table, quoted
 from evalsuite.statistics import Property
 from winnow.errors import UserError
-from winnow.tables import literal
+from winnow.parquet.tables import literal
 
 STATUSES = ("ok", "unparsed", "refused", "failed")
 NOTHING = "(nothing)"  # the class of an empty answer; no answer's own class holds an outer bracket

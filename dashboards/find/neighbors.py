@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from dashboards.data.catalog import Folder
 from dashboards.data.engine import cached, fetch
 from dashboards.find.embeddings import HOW_TO_GET, embedding_of, has_embeddings, open_embeddings, search
-from winnow.records import normalized
+from winnow.rows.keys import normalized
 
 IDENTICAL = 0.995  # cosine from which two images count as the same
 _ROWS_EACH = 6  # listed of a neighbour

@@ -15,7 +15,8 @@ from dashboards.data.catalog import Folder, image_root
 from dashboards.data.engine import fetch
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.images import decode, locate
+from winnow.media.images import decode
+from winnow.media.locate import locate
 
 REASONS = {
     "missing": "image missing",

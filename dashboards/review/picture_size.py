@@ -9,7 +9,8 @@ from PIL import Image
 from dashboards.data.catalog import Folder, image_root
 from dashboards.data.engine import cached
 from winnow.errors import UserError
-from winnow.images import DEFAULT_MAX_BYTES, locate
+from winnow.media.images import DEFAULT_MAX_BYTES
+from winnow.media.locate import locate
 
 _ORIENTATION = 0x0112  # of EXIF; 1 is upright
 

@@ -18,8 +18,8 @@ from evalsuite.metrics.base import Row
 from evalsuite.statistics import Estimate, Floats, bounds, intervals, property_of
 from evalsuite.store import SLICE
 from winnow.errors import UserError
+from winnow.parquet.tables import parquet
 from winnow.run import read_manifest
-from winnow.tables import parquet
 
 COLUMN = SLICE + "contamination"
 CLEAN, TOUCHED = "clean", "touched"

@@ -16,7 +16,7 @@ from evalsuite.store import SLICE
 from winnow.corrections import Correction
 from winnow.errors import UserError
 from winnow.files import digest_of, write_text
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _CATEGORY = "category"
 _Question = tuple[str, str, str]  # category, file name of the image, question

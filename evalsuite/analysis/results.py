@@ -30,7 +30,8 @@ from evalsuite.statistics import (
 from evalsuite.store import BASE_SCHEMA, SLICE, base_id
 from evalsuite.tasks.spec import TaskSpec, score
 from winnow.errors import UserError
-from winnow.images import DEFAULT_MAX_BYTES, locate
+from winnow.media.images import DEFAULT_MAX_BYTES
+from winnow.media.locate import locate
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
 

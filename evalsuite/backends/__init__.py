@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from winnow.conversations import IMAGE_MARKER
+from winnow.rows.conversations import IMAGE_MARKER
 
 FinishReason = Literal["stop", "length", "content_filter", "error"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from winnow.retry import TRANSIENT, retry_after
+from winnow.remote.retry import TRANSIENT, retry_after
 from winnow.text import one_line
 
 _BUSY = {429, 503, 529}

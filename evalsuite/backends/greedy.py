@@ -20,7 +20,7 @@ from evalsuite.backends.images import load_image
 from evalsuite.backends.model import Loaded
 from evalsuite.backends.sampling import next_tokens
 from evalsuite.backends.stop import cut_at_stop, prompt_opens_thinking
-from winnow.inputs import cap_before, scaled_down
+from winnow.vlm.inputs import cap_before, scaled_down
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from winnow.files import sha256_bytes
-from winnow.images import (
-    DEFAULT_MAX_BYTES,
-    DEFAULT_MAX_PIXELS,
-    UNAVAILABLE,
-    decode,
-    is_url,
-    locate,
-    unavailable_class,
-)
-from winnow.inputs import scaled_down
+from winnow.media.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, UNAVAILABLE, decode
+from winnow.media.locate import is_url, locate, unavailable_class
+from winnow.vlm.inputs import scaled_down
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from evalsuite.backends.text import TextProcessor
 from evalsuite.recipe import ModelSettings
-from winnow import models
-from winnow.downloads import fetch, local_model, parse, plain_name
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
-from winnow.inputs import InputSettings, apply_to_model, apply_to_processor, read_input_settings
-from winnow.models import checkpoint, empty_model, load_failed, nf4_config, prepare_libraries
+from winnow.remote.downloads import fetch, local_model, parse, plain_name
+from winnow.vlm import models
+from winnow.vlm.inputs import InputSettings, apply_to_model, apply_to_processor, read_input_settings
+from winnow.vlm.models import checkpoint, empty_model, load_failed, nf4_config, prepare_libraries
 
 if TYPE_CHECKING:
     import torch
@@ -185,7 +185,7 @@ def load_model(settings: ModelSettings, processor: Any) -> Loaded:
 
 
 def _with_adapter(model: Any, adapter: Path, four_bit: bool, *, merge: bool) -> Any:
-    from winnow.experts import load_adapter
+    from winnow.vlm.experts import load_adapter
 
     if merge and four_bit:
         # Merging inside 4-bit layers, or into the original weights, gives another function than

@@ -19,7 +19,7 @@ from evalsuite.backends.limiter import ConcurrencyLimiter
 from evalsuite.backends.stop import after_thinking, opens_thinking
 from evalsuite.recipe import ServerSettings
 from winnow.errors import UserError
-from winnow.retry import backoff
+from winnow.remote.retry import backoff
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI

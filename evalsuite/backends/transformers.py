@@ -35,7 +35,7 @@ from evalsuite.backends.model import (
 )
 from evalsuite.backends.sampling import next_tokens
 from evalsuite.recipe import EvalRecipe, ModelSettings
-from winnow.conversations import IMAGE_MARKER
+from winnow.rows.conversations import IMAGE_MARKER
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -18,7 +18,7 @@ from evalsuite.store import open_predictions, write_part
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.progress import Bar
-from winnow.records import majority
+from winnow.rows.records import majority
 
 _WHOLE = Extraction(choices=[], rule="verbatim", strip=["thinking", "special_tokens"])
 _COMPARED = ["task", "sample_id", "raw", "finish_reason"]  # columns of another evaluation

@@ -12,7 +12,7 @@ from evalsuite.judge.settings import JudgeSettings
 from evalsuite.recipe import EvalRecipe
 from winnow.errors import UserError
 from winnow.files import digest_of
-from winnow.models import check_model_name
+from winnow.vlm.models import check_model_name
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalsuite.judge.rubric import REPLIES, Rubric
-from winnow.conversations import IMAGE_MARKER
+from winnow.rows.conversations import IMAGE_MARKER
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _CUT = " [cut]"

@@ -12,8 +12,8 @@ import numpy as np
 
 from evalsuite.metrics.base import Answers, Metric, MetricOptions, Quantity, Scores, mean_scores
 from winnow.errors import UserError
-from winnow.hub import why_offline
-from winnow.models import first_line
+from winnow.remote.hub import why_offline
+from winnow.vlm.models import first_line
 
 _MODEL = "roberta-large"
 

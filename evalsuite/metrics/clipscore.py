@@ -18,8 +18,8 @@ import numpy as np
 from evalsuite.metrics.base import Answers, Metric, MetricOptions, Quantity, Scores
 from evalsuite.statistics import Floats, mean_of_sums
 from winnow.errors import UserError
-from winnow.hub import why_offline
-from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
+from winnow.media.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
+from winnow.remote.hub import why_offline
 
 if TYPE_CHECKING:
     from curate.signals.clip import Clip

@@ -19,7 +19,8 @@ from evalsuite.report import numbers, sentences
 from evalsuite.report.compared import COMPARISON_HEADER, FOUND_HEADER, comparison_cells, slice_cells
 from evalsuite.report.judged import JUDGE_HEADER, judge_rows, judge_sentences
 from evalsuite.report.sentences import finding_rows
-from winnow.images import DEFAULT_MAX_BYTES, locate
+from winnow.media.images import DEFAULT_MAX_BYTES
+from winnow.media.locate import locate
 
 _HERE = Path(__file__).parent
 _WORST = 24

@@ -46,8 +46,8 @@ from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
 from winnow.corrections import read_corrections, resolve
 from winnow.errors import UserError
 from winnow.files import atomic_path, strict_json
+from winnow.remote.addresses import local
 from winnow.run import MANIFEST, write_manifest
-from winnow.storage import local
 
 SCORES = "scores.json"
 REPORTS = ("report.md", "report.html")

@@ -22,7 +22,7 @@ from evalsuite.tasks.rows import TaskRow
 from evalsuite.tasks.spec import TaskSpec
 from winnow.errors import UserError
 from winnow.files import sha256_file
-from winnow.records import majority
+from winnow.rows.records import majority
 from winnow.run import read_manifest
 
 _CHARACTERS = 4  # of a token, in English

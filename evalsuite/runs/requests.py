@@ -18,10 +18,10 @@ from evalsuite.tasks.corrupt import Corruption, corrupted_file
 from evalsuite.tasks.load import IMAGES, Task
 from evalsuite.tasks.rows import TaskRow, repeat_id
 from evalsuite.tasks.spec import TaskSpec
-from winnow.conversations import IMAGE_MARKER
 from winnow.corrections import content_hash
 from winnow.files import digest_of, sha256_file
 from winnow.progress import track
+from winnow.rows.conversations import IMAGE_MARKER
 
 
 @dataclass(frozen=True, slots=True)

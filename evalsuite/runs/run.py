@@ -49,8 +49,8 @@ from evalsuite.tasks.spec import dumped
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
 from winnow.recipe import load_recipe
+from winnow.remote.addresses import shown
 from winnow.run import MANIFEST, is_current, read_manifest
-from winnow.storage import shown
 
 _VERSION = 6  # raise it when scoring or reports change, so that finished runs are scored again
 # Parts of a recipe that decide the outcome of a batch check.

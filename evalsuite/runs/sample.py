@@ -14,7 +14,7 @@ from evalsuite.runs.requests import RowRequest, build_requests, distinct_request
 from evalsuite.tasks.load import Task, load_task
 from evalsuite.tasks.spec import load_spec
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field, model_validator
 
 from winnow.files import atomic_path, digest_of
-from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
+from winnow.media.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
 from winnow.recipe import StrictModel
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from evalsuite.tasks.repeats import repeated
 from evalsuite.tasks.rows import TaskRow, repeat_id, rows_of
 from evalsuite.tasks.spec import TaskSpec, places
 from winnow.errors import UserError
-from winnow.images import is_url
-from winnow.records import BadRow, Sample, check_unique
+from winnow.media.locate import is_url
+from winnow.rows.lines import check_unique
+from winnow.rows.records import BadRow, Sample
 
 if TYPE_CHECKING:
     from curate.readers import OpenedSource

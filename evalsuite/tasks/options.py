@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from evalsuite.reading.choice import LETTERS
-from winnow.conversations import IMAGE_MARKER
+from winnow.rows.conversations import IMAGE_MARKER
 
 _NAMED_IMAGE = re.compile(r"<image[ _]?\d+>")  # an option of MMMU that is an image
 _LINE, _BREAK = "{}. {}", "\n"

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from evalsuite.tasks.options import option_lines, without_options
 from evalsuite.tasks.spec import TaskSpec, filled, options_of, slices_of, value_at
-from winnow.conversations import IMAGE_MARKER
-from winnow.records import Sample, to_record, without_markers
+from winnow.rows.conversations import IMAGE_MARKER
+from winnow.rows.records import Sample, to_record, without_markers
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,10 @@ from finetune.data.media import BLANK_IMAGE, OpenedMedia, sampling_rate
 from finetune.data.rows import RowError
 from finetune.data.spans import chat_text, render_with_spans
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
-from winnow.parts import AUDIO_MARKER, IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER
-from winnow.records import Sample, Turn
-from winnow.videos import ClipForm, even_indices
+from winnow.media.videos import ClipForm, even_indices
+from winnow.rows.parts import AUDIO_MARKER, IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER
+from winnow.rows.records import Sample, Turn
+from winnow.vlm.inputs import InputSettings
 
 _CLIP = OpenedMedia(clips=[ClipForm((64, 64), even_indices(4, 4), 4, 2.0).blank()])
 # What processors raise on an input that they do not take.

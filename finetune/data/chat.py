@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from finetune.data.template import PLAIN, Message, TemplateForm, UntrainableRow, call_message
-from winnow.conversations import IMAGE_MARKER, MEDIA_MARKERS, reasoning_key
-from winnow.parts import json_text
-from winnow.records import Sample, Turn, parse_json
-from winnow.tools import as_function, calls_in, definitions_in
+from winnow.rows.conversations import IMAGE_MARKER, MEDIA_MARKERS, reasoning_key
+from winnow.rows.lines import parse_json
+from winnow.rows.parts import json_text
+from winnow.rows.records import Sample, Turn
+from winnow.rows.tools import as_function, calls_in, definitions_in
 
 
 @dataclass(frozen=True, slots=True)

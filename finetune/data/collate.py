@@ -16,10 +16,10 @@ from finetune.data.rows import RowError, Rows
 from finetune.data.schedule import Schedule
 from finetune.data.spans import RenderedChat, Span, render_with_spans
 from finetune.data.template import UntrainableRow
-from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
-from winnow.records import Turn
+from winnow.rows.conversations import IMAGE_MARKER
+from winnow.rows.records import Turn
+from winnow.vlm.inputs import InputSettings
 
 IGNORED = -100  # label of a token without loss
 EXTRA_KEYS = ("labels", "owners", "rows", "epochs")  # of a batch; the model does not take them

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from finetune.data.chat import TrainingConversation, prompt_and_suffix, uses_prompt_suffix
 from finetune.data.spans import chat_text
-from winnow.inputs import InputSettings, cap_before, capped_size
-from winnow.records import Turn
+from winnow.rows.records import Turn
+from winnow.vlm.inputs import InputSettings, cap_before, capped_size
 
 IMAGE_COSTS = "image_costs.json"
 _PIXEL_CAPS = (1024 * 1024, 768 * 768, 512 * 512, 336 * 336)

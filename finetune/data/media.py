@@ -15,10 +15,10 @@ from PIL import Image
 from finetune.data.chat import TrainingConversation
 from finetune.data.rows import RowError, open_image
 from finetune.data.spans import chat_text
-from winnow.inputs import InputSettings, cap_before, scaled_down
-from winnow.records import Turn
-from winnow.sounds import read_sound
-from winnow.videos import Clip, ClipForm, clip_of_images, even_indices, read_clip
+from winnow.media.sounds import read_sound
+from winnow.media.videos import Clip, ClipForm, clip_of_images, even_indices, read_clip
+from winnow.rows.records import Turn
+from winnow.vlm.inputs import InputSettings, cap_before, scaled_down
 
 RESTORE = (
     "; the file was whole when the rows were checked: restore it and run the same command, which goes on from the last"
@@ -61,7 +61,7 @@ def open_clip(root: Path, video: str | tuple[str, ...], settings: InputSettings,
 
     Args:
         video: a path below ``root``, or the paths of its frames.
-        exact: see ``winnow.videos.read_clip``.
+        exact: see ``winnow.media.videos.read_clip``.
 
     Raises:
         ValueError: what is wrong with the file.

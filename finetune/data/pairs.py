@@ -10,7 +10,7 @@ from finetune.data.chat import TrainingConversation, is_trained, join_rows
 from finetune.data.collate import Collator
 from finetune.data.rows import Rows
 from finetune.recipe import TrainRecipe
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 
 def pair_problem(sample: Sample) -> tuple[str, str] | None:

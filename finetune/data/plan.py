@@ -24,10 +24,10 @@ from finetune.data.preflight import Preflight, check_rows
 from finetune.data.rows import Rows, locate_data
 from finetune.data.schedule import AcceptedRows, Schedule, schedule_of
 from finetune.recipe import TrainRecipe
-from winnow.downloads import fetch, is_remote, local_model, parse
 from winnow.files import atomic_path, digest_of, sha256_file, write_json
-from winnow.inputs import InputSettings, apply_to_processor
+from winnow.remote.downloads import fetch, is_remote, local_model, parse
 from winnow.run import MANIFEST, Stages, package_versions
+from winnow.vlm.inputs import InputSettings, apply_to_processor
 
 CHECKED_PER_SOURCE = 8
 ROWS = "rows.parquet"  # of the accepted rows, in a run folder

@@ -43,9 +43,9 @@ from finetune.data.spans import render_with_spans
 from finetune.data.template import UntrainableRow, check_variables
 from winnow.errors import UserError
 from winnow.files import write_text
-from winnow.inputs import InputSettings
 from winnow.progress import track
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
+from winnow.vlm.inputs import InputSettings
 
 _CHUNK = 512
 Video = str | tuple[str, ...]  # a path, or the paths of its frames

@@ -16,10 +16,10 @@ from finetune.data.chat import (
     videos_of,
     with_reasoning,
 )
-from winnow.carried import objects_of
-from winnow.conversations import MEDIA_MARKERS
-from winnow.parts import AUDIO_MARKER, VIDEO_MARKER, json_text
-from winnow.records import Sample, without_markers
+from winnow.rows.carried import objects_of
+from winnow.rows.conversations import MEDIA_MARKERS
+from winnow.rows.parts import AUDIO_MARKER, VIDEO_MARKER, json_text
+from winnow.rows.records import Sample, without_markers
 
 _WEIGHTS = ("loss_weight", "loss_scale", "weight")
 

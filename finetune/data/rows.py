@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from finetune.recipe import TrainRecipe
-from winnow.downloads import is_remote, local_data
 from winnow.errors import UserError
-from winnow.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode, is_url, locate, unavailable_class
-from winnow.inputs import scaled_down
-from winnow.published import brought
-from winnow.records import MAX_LINE, Sample, from_record, numbered_lines, parse_json
+from winnow.media.images import DEFAULT_MAX_BYTES, DEFAULT_MAX_PIXELS, decode
+from winnow.media.locate import is_url, locate, unavailable_class
+from winnow.remote.addresses import local
+from winnow.remote.downloads import is_remote, local_data
+from winnow.remote.published import brought
+from winnow.rows.lines import MAX_LINE, numbered_lines, parse_json
+from winnow.rows.records import Sample, from_record
 from winnow.run import MANIFEST, read_manifest
-from winnow.storage import local
+from winnow.vlm.inputs import scaled_down
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -297,10 +299,10 @@ def open_image(root: Path, name: str, max_pixels: int | None = None) -> Image:
 
     Args:
         root: the image root, resolved.
-        max_pixels: a larger image is scaled down to this area, see ``winnow.inputs.scaled_down``.
+        max_pixels: a larger image is scaled down to this area, see ``winnow.vlm.inputs.scaled_down``.
 
     Raises:
-        ValueError: a class of ``winnow.images.CLASSES`` with its detail.
+        ValueError: a class of ``winnow.media.images.CLASSES`` with its detail.
     """
     located = locate(name, str(root), max_bytes=DEFAULT_MAX_BYTES)
     if located.file is None:

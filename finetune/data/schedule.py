@@ -17,7 +17,7 @@ from finetune.data.rows import Rows
 from finetune.processes import world_size
 from finetune.recipe import ResolvedStage, TrainRecipe
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 _WINDOW = 16
 

@@ -25,7 +25,7 @@ from finetune.data.chat import (
     uses_prompt_suffix,
 )
 from finetune.data.template import Message, TemplateForm, UntrainableRow, render, template_form
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 Span = tuple[int, int]
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from finetune.data.image_costs import Size, added_tokens, chat_about
 from winnow.errors import UserError
-from winnow.inputs import InputSettings, apply_to_processor, cap_before, scaled_down
+from winnow.vlm.inputs import InputSettings, apply_to_processor, cap_before, scaled_down
 
 STANDARD_IMAGES: dict[str, Size] = {
     "small, square": (224, 224), "small, 4:3": (320, 240), "photo, 4:3": (4032, 3024), "screen, 16:9": (1920, 1080),

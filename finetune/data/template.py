@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 Message = dict[str, Any]
 

@@ -19,7 +19,8 @@ from finetune.model.load import load_processor
 from finetune.recipe import TrainRecipe
 from winnow.errors import UserError
 from winnow.files import sha256_file
-from winnow.images import DEFAULT_MAX_BYTES, locate
+from winnow.media.images import DEFAULT_MAX_BYTES
+from winnow.media.locate import locate
 
 
 def write_calibration(

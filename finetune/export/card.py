@@ -8,8 +8,8 @@ import yaml
 
 from finetune.export.questions import accuracy_sentences
 from finetune.export.record import ExportRecord
-from winnow.downloads import plain_name
 from winnow.files import write_text
+from winnow.remote.downloads import plain_name
 
 _KINDS = {
     "gptq": "W4A16 by GPTQ", "rtn": "W4A16 by rounding to nearest", "awq": "W4A16 by AWQ", "fp8": "FP8, dynamic",

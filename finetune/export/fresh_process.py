@@ -16,7 +16,7 @@ from finetune.export.worker.answer import LOGITS, OUTPUTS, REPLIES, read_replies
 from finetune.export.worker.job import Answered, AnswerJob, Method, Scored
 from finetune.training.prompts import Prompt
 from winnow.files import atomic_path, write_text
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 
 def ask_exported(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finetune.model.shards import tensor_keys
-from winnow.anatomy import below, find_parts
 from winnow.errors import UserError
-from winnow.models import empty_model, outside_decoder
-from winnow.tensor_names import published_names
+from winnow.vlm.anatomy import below, find_parts
+from winnow.vlm.models import empty_model, outside_decoder
+from winnow.vlm.tensor_names import published_names
 
 # TurboMind takes groups of 32 and 128, Marlin -1, 32, 64 and 128.
 GROUP_SIZES = (128, 32)

@@ -24,8 +24,8 @@ from finetune.report.serving import lora_options, refusals, serving_notes
 from finetune.training.prompts import read_prompts
 from winnow.errors import UserError
 from winnow.files import write_json
-from winnow.inputs import save_input_settings
-from winnow.tensor_names import save_under_published_names
+from winnow.vlm.inputs import save_input_settings
+from winnow.vlm.tensor_names import save_under_published_names
 
 _CONFIG, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 

@@ -25,9 +25,9 @@ from finetune.report.serving import serving_notes
 from finetune.training.prompts import read_prompts
 from winnow.errors import UserError
 from winnow.files import write_json
-from winnow.inputs import save_input_settings
-from winnow.models import empty_model
-from winnow.tensor_names import save_under_published_names
+from winnow.vlm.inputs import save_input_settings
+from winnow.vlm.models import empty_model
+from winnow.vlm.tensor_names import save_under_published_names
 
 
 def parse_into(given: str | None) -> Into | None:
@@ -133,7 +133,7 @@ def comparison_device(recipe: TrainRecipe) -> Any:
 
 def merged_model(recipe: TrainRecipe, run: Path, into: Into) -> Any:
     """Base and adapter in a single model of full precision, in memory."""
-    from winnow.experts import load_adapter
+    from winnow.vlm.experts import load_adapter
 
     return load_adapter(full_precision_base(recipe, into), run / "adapter").merge_and_unload(safe_merge=True).eval()
 

@@ -20,10 +20,10 @@ from finetune.recipe import TrainRecipe
 from finetune.training.prompts import Prompt
 from winnow.errors import UserError
 from winnow.files import write_json
-from winnow.inputs import InputSettings
-from winnow.models import prepare_libraries
 from winnow.recipe import parse_recipe
 from winnow.run import read_manifest
+from winnow.vlm.inputs import InputSettings
+from winnow.vlm.models import prepare_libraries
 
 MAX_NEW_TOKENS = 32
 MAX_ERROR = 0.05
@@ -52,7 +52,7 @@ def load_adapter(recipe: TrainRecipe, run: Path, place: Any = None) -> Any:
         place: see ``load_base``.
     """
     from finetune.model.load import load_base
-    from winnow.experts import load_adapter as load_lora
+    from winnow.vlm.experts import load_adapter as load_lora
 
     if recipe.decoder == "full":
         adapter = str(run / "adapter")

@@ -30,7 +30,7 @@ from finetune.recipe import TrainRecipe
 from finetune.training.prompts import Prompt, read_prompts
 from winnow.errors import UserError
 from winnow.files import write_json
-from winnow.inputs import InputSettings, cap_before
+from winnow.vlm.inputs import InputSettings, cap_before
 
 ANSWERS = "parity_answers.json"
 

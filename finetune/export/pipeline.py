@@ -38,8 +38,8 @@ from finetune.report.serving import serving_notes
 from finetune.training.prompts import KEPT, Prompt, read_prompts
 from winnow.errors import UserError, chosen
 from winnow.files import digest_of, read_json, sha256_file, write_json, write_text
-from winnow.models import load_config
 from winnow.run import MANIFEST, Stages, check_replaceable, is_current, whole_folder, write_manifest
+from winnow.vlm.models import load_config
 
 STAGE = "export"
 VERSION = 1  # raise it when the same settings make another export

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from winnow.downloads import parse
 from winnow.errors import UserError
-from winnow.hub import endpoint, why_offline
+from winnow.remote.downloads import parse
+from winnow.remote.hub import endpoint, why_offline
 
 
 def push(run: Path, name: str, *, private: bool) -> str:

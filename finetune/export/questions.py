@@ -19,8 +19,8 @@ from finetune.export.record import Accuracy, TaskAccuracy
 from finetune.export.worker.job import Answered, Asked
 from winnow.errors import UserError
 from winnow.files import atomic_path, read_json, write_json, write_text
-from winnow.inputs import InputSettings, cap_before, scaled_down
 from winnow.progress import track
+from winnow.vlm.inputs import InputSettings, cap_before, scaled_down
 
 _ASKED_AT_ONCE = 128  # questions between two points that a killed export resumes at
 

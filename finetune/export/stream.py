@@ -14,10 +14,10 @@ from finetune.model.quantised import quantised_names
 from finetune.model.shards import SHARD_BYTES, read_tensors, tensor_keys, write_tensors
 from finetune.processes import device
 from finetune.recipe import TrainRecipe
-from winnow.anatomy import find_parts
-from winnow.inputs import apply_to_model
-from winnow.models import checkpoint, empty_model, prepare_libraries
-from winnow.tensor_names import unpublished
+from winnow.vlm.anatomy import find_parts
+from winnow.vlm.inputs import apply_to_model
+from winnow.vlm.models import checkpoint, empty_model, prepare_libraries
+from winnow.vlm.tensor_names import unpublished
 
 Into = Literal["dequantized", "original"]
 

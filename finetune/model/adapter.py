@@ -13,8 +13,8 @@ from finetune.model.continued import continued_model
 from finetune.model.parts import lora_targets, plain_name, vision_targets
 from finetune.model.quantised import check_quantised, is_quantised, quantised_names, quantised_share, true_size
 from finetune.recipe import LastBlocks, Part, Quantization, ResolvedStage, TrainRecipe
-from winnow.anatomy import ModelParts, below, find_parts
 from winnow.errors import UserError
+from winnow.vlm.anatomy import ModelParts, below, find_parts
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _new_adapter(base: Any, model_parts: ModelParts, recipe: TrainRecipe) -> Any
     from peft import LoraConfig
     from peft.utils.constants import DUMMY_TARGET_MODULES
 
-    from winnow.experts import add_lora
+    from winnow.vlm.experts import add_lora
 
     modes = recipe.vision_modes()
     targets: list[str] = []

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from finetune.recipe import TrainRecipe
-from winnow.downloads import local_model
+from winnow.remote.downloads import local_model
 
 
 def continued_model(base: Any, recipe: TrainRecipe) -> Any:
@@ -19,7 +19,7 @@ def continued_model(base: Any, recipe: TrainRecipe) -> Any:
     """
     from peft import LoraConfig
 
-    from winnow.experts import put_adapter
+    from winnow.vlm.experts import put_adapter
 
     assert recipe.adapter is not None
     folder = local_model(recipe.adapter)

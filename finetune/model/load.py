@@ -7,12 +7,12 @@ from typing import Any
 
 from finetune.processes import device, sharded
 from finetune.recipe import Quantization, TrainRecipe
-from winnow import models
-from winnow.anatomy import find_parts
-from winnow.downloads import local_model
 from winnow.errors import UserError
-from winnow.inputs import InputSettings, apply_to_model, apply_to_processor
-from winnow.models import checkpoint, empty_model, load_failed, nf4_config, outside_decoder, prepare_libraries
+from winnow.remote.downloads import local_model
+from winnow.vlm import models
+from winnow.vlm.anatomy import find_parts
+from winnow.vlm.inputs import InputSettings, apply_to_model, apply_to_processor
+from winnow.vlm.models import checkpoint, empty_model, load_failed, nf4_config, outside_decoder, prepare_libraries
 
 
 def load_processor(model: str, chat_template: Path | None = None, settings: InputSettings | None = None) -> Any:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from winnow.anatomy import ModelParts, below
 from winnow.errors import UserError, did_you_mean
+from winnow.vlm.anatomy import ModelParts, below
 
 
 def plain_name(name: str) -> str:

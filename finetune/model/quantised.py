@@ -6,8 +6,8 @@ from typing import Any
 
 from finetune.model.parts import plain_name
 from finetune.recipe import Quantization
-from winnow.anatomy import ModelParts
 from winnow.errors import UserError
+from winnow.vlm.anatomy import ModelParts
 
 
 def quantised_names(model: Any, parts: ModelParts, quantization: Quantization) -> set[str]:

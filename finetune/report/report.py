@@ -16,8 +16,8 @@ from finetune.data.plan import TrainingPlan
 from finetune.model.adapter import ModuleGroup
 from finetune.recipe import ResolvedStage, TrainRecipe
 from finetune.report.serving import serving_sentence
-from winnow.downloads import plain_name
 from winnow.files import atomic_path, sha256_file, write_text
+from winnow.remote.downloads import plain_name
 from winnow.run import MANIFEST, git_commit, package_versions
 from winnow.text import cell, escaped, table
 

@@ -12,8 +12,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from winnow import models
-from winnow.inputs import InputSettings, area_limits, cap_before
+from winnow.vlm import models
+from winnow.vlm.inputs import InputSettings, area_limits, cap_before
 
 MAX_RANK, DEFAULT_RANK = 512, 16
 SERVERS = Path(__file__).parents[1] / "servers.json"  # architectures that vLLM and LMDeploy list

@@ -27,7 +27,7 @@ from rich.table import Table
 
 from finetune.selftest.toy import save_data, save_model
 from winnow.errors import UserError, did_you_mean
-from winnow.models import prepare_libraries
+from winnow.vlm.models import prepare_libraries
 
 _FINETUNE = [sys.executable, "-m", "finetune"]
 SECONDS = 900  # of a command, after which it hangs

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 from finetune.recipe import TrainRecipe
 from winnow.errors import UserError, did_you_mean
-from winnow.models import empty_model, first_line
+from winnow.vlm.models import empty_model, first_line
 
 # Arguments of the Trainer that a key of the recipe decides.
 KEY_OF = {

@@ -28,8 +28,8 @@ from finetune.data.template import PLAIN, Message, TemplateForm, UntrainableRow
 from finetune.recipe import TrainRecipe
 from winnow.errors import UserError
 from winnow.files import write_text
-from winnow.inputs import InputSettings
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
+from winnow.vlm.inputs import InputSettings
 
 PROMPTS = "parity.jsonl"
 KEPT = 16

@@ -34,13 +34,13 @@ from finetune.training.options import check_options
 from finetune.training.probe import longest_batch
 from finetune.training.prompts import PROMPTS, store_prompts
 from finetune.training.stage import done_folder, is_done, run_stage
-from winnow.anatomy import find_parts
-from winnow.downloads import is_remote, parse, pinned
 from winnow.errors import UserError
 from winnow.files import remove_leftovers, write_json
-from winnow.inputs import save_input_settings
-from winnow.models import check_model_name, empty_model, prepare_libraries
+from winnow.remote.downloads import is_remote, parse, pinned
 from winnow.run import MANIFEST, Stages, is_current, package_versions, read_manifest, write_manifest
+from winnow.vlm.anatomy import find_parts
+from winnow.vlm.inputs import save_input_settings
+from winnow.vlm.models import check_model_name, empty_model, prepare_libraries
 
 START = "start"  # of a run folder's Stages: recipe, inputs, packages and modules of the run, set before the first step
 

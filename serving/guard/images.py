@@ -18,7 +18,7 @@ from serving.guard.policy import Policy, Remote
 from serving.guard.prompts import PromptCheck
 from serving.guard.request import ImagePart, RefusedError
 from serving.guard.workers import BusyError, ScorerError, Workers
-from winnow.images import IMAGE_SUFFIXES, suffix_of
+from winnow.media.images import IMAGE_SUFFIXES, suffix_of
 
 _MIME = {".jpg": "image/jpeg", ".png": "image/png", ".gif": "image/gif", ".webp": "image/webp", ".bmp": "image/bmp",
          ".tif": "image/tiff", ".avif": "image/avif", ".heic": "image/heic", ".jp2": "image/jp2"}  # fmt: skip
@@ -31,7 +31,7 @@ class Look:
     """What is remembered of an image.
 
     Attributes:
-        error: a class of ``winnow.images``, or None.
+        error: a class of ``winnow.media.images``, or None.
         scores: ``nsfw`` and the names of prompts.
         text: read off it.
         replaced: whether other bytes than its own are forwarded.

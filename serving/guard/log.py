@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from serving.guard.corrections import digest
 from serving.guard.policy import Log
 from serving.guard.verdicts import LONGEST_CONTENTS, Verdict
-from winnow.images import suffix_of
+from winnow.media.images import suffix_of
 
 
 class LogError(Exception):

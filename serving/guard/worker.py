@@ -18,7 +18,7 @@ import orjson
 from PIL import Image
 
 from winnow.errors import UserError
-from winnow.images import decode_whole
+from winnow.media.images import decode_whole
 
 FRAME = struct.Struct(">QQ")
 _PLAIN_MODES = ("RGB", "L")

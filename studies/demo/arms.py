@@ -27,7 +27,7 @@ from evalsuite.statistics.resampling import (
 from studies.demo.lab import Lab, run_stage
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file, write_text
-from winnow.records import Sample, to_line
+from winnow.rows.records import Sample, to_line
 from winnow.strict_yaml import read_mapping
 
 TRAIN = Path("finetune/recipes/demo.yaml")

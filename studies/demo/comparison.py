@@ -15,7 +15,7 @@ from studies.demo.lab import Lab
 from studies.demo.sets import RawSet, TrainingSet, curate, curated_rows, make_raw, write_exam
 from studies.demo.settings import Comparison
 from winnow.demo.defects import Shares
-from winnow.records import read_jsonl
+from winnow.rows.lines import read_jsonl
 
 
 @dataclass(frozen=True)

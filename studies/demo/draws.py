@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 
 def rank(sample_id: str, seed: int) -> bytes:

@@ -16,7 +16,8 @@ from studies.demo.settings import StudySettings
 from winnow.demo.dataset import make_dataset
 from winnow.demo.defects import Shares
 from winnow.files import write_text
-from winnow.records import Sample, read_jsonl, to_line
+from winnow.rows.lines import read_jsonl
+from winnow.rows.records import Sample, to_line
 from winnow.run import read_manifest
 from winnow.strict_yaml import read_mapping
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 
 from curate.readers.rows import batches_of, row_of
 from curate.rules.corrected import make_corrected
-from winnow.table_parts import Parts
-from winnow.tables import write_parquet
+from winnow.parquet.table_parts import Parts
+from winnow.parquet.tables import write_parquet
 
 
 def put(parts: Parts, table: pa.Table) -> Parts:

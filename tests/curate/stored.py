@@ -19,8 +19,8 @@ from curate.workspace import Workspace
 from tests.curate.one_part import put
 from winnow.corrections import content_hash
 from winnow.files import digest_of
-from winnow.records import answer_key, context_key, question_key
-from winnow.tables import write_parquet
+from winnow.parquet.tables import write_parquet
+from winnow.rows.keys import answer_key, context_key, question_key
 
 
 def image(key, **more):

@@ -12,7 +12,7 @@ from curate.report import results, summaries
 from curate.rules import decisions
 from curate.workspace import Workspace
 from tests.curate import sets
-from winnow import block_files, table_parts, tables
+from winnow.parquet import block_files, table_parts, tables
 
 _SMALL = 4  # rows of a block
 _IMAGES = 7

@@ -14,9 +14,9 @@ from curate.workspace import Workspace
 from tests.curate import sets
 from tests.curate.test_pipeline import digests, make
 from tests.object_store import object_store
-from winnow import storage
 from winnow.errors import UserError
-from winnow.records import read_jsonl
+from winnow.remote import addresses, storage
+from winnow.rows.lines import read_jsonl
 from winnow.run import read_manifest
 
 
@@ -255,7 +255,7 @@ def test_a_store_that_fails_for_a_while_is_no_fact_about_the_data(runs, store, m
 
     def broken(found, file=None):
         if found.url.endswith(("a.png", "b.png")):
-            raise storage.StorageError("remote_unavailable", f"{found.url}: cannot be reached; run it again")
+            raise addresses.StorageError("remote_unavailable", f"{found.url}: cannot be reached; run it again")
         return real(found, file)
 
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))

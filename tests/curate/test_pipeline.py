@@ -17,10 +17,10 @@ from PIL import Image
 
 from curate import pipeline, workspace
 from tests.curate import sets
-from winnow import images as decode
 from winnow.corrections import Correction
 from winnow.errors import UserError
-from winnow.records import read_jsonl
+from winnow.media import images as decode
+from winnow.rows.lines import read_jsonl
 from winnow.run import read_manifest
 
 TEST_SET = {"location": "test.jsonl", "image_root": "images", "source": "held", "split": "out"}

@@ -21,9 +21,9 @@ from curate.settings.outputs import ExportSettings
 from finetune.data.rows import open_image, open_sets
 from tests.curate import sets
 from tests.object_store import object_store
-from winnow import storage, storage_lock
 from winnow.errors import UserError
-from winnow.published import bring, brought, published
+from winnow.remote import addresses, storage_lock
+from winnow.remote.published import bring, brought, published
 
 _EXPORTS = ["jsonl", "llava", "ms-swift", "webdataset", {"to": "parquet", "out": "{base}/exported"}]
 
@@ -165,7 +165,7 @@ def test_another_machine_finds_it_up_to_date_and_decides_again(store, remote, lo
 _KILLED = """
 import os, signal, sys
 from curate import pipeline
-from winnow import published, storage
+from winnow.remote import published, storage
 from tests.curate.test_published import recipe
 
 moment, left = sys.argv[2], int(sys.argv[3])
@@ -202,7 +202,7 @@ def test_a_killed_run_is_finished_by_another_machine(store, data, local, monkeyp
 
 
 def test_what_is_no_longer_made_is_removed_and_other_objects_stay(store):
-    folder = storage.mirror("s3://bucket/shrinks")
+    folder = addresses.mirror("s3://bucket/shrinks")
     for names in (["a.txt", "sub/b.txt"], ["a.txt"]):
         with published(folder):
             for name in ["a.txt", "sub/b.txt"]:
@@ -221,7 +221,7 @@ def test_a_place_that_holds_something_else_is_left_alone(store, remote):
 
 
 def test_only_what_changed_is_written(store):
-    folder = storage.mirror("s3://bucket/changes")
+    folder = addresses.mirror("s3://bucket/changes")
     with published(folder) as save:
         (folder / "a.txt").write_text("one")
         (folder / "b.txt").write_text("two")
@@ -239,7 +239,7 @@ def test_the_store_wins_over_a_machine_that_was_behind(store, monkeypatch, tmp_p
 
     def on(machine, text):
         monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / machine))
-        folder = storage.mirror(place)
+        folder = addresses.mirror(place)
         with published(folder):
             before = {path.name: path.read_text() for path in folder.iterdir()}
             for name in text:
@@ -260,7 +260,7 @@ def holding(store, **changes):
 
 def test_a_run_at_work_is_named(store, monkeypatch):
     holding(store, machine=storage_lock._machine(), pid=os.getpid())
-    folder = storage.mirror("s3://bucket/held")
+    folder = addresses.mirror("s3://bucket/held")
     with pytest.raises(UserError, match="s3://bucket/held: node7:31 is at work there since"), published(folder):
         raise AssertionError("not reached")
     holding(store)
@@ -272,7 +272,7 @@ def test_a_run_at_work_is_named(store, monkeypatch):
         holding(store, since="later")
 
     monkeypatch.setattr(time, "sleep", beating)
-    with pytest.raises(UserError, match="node7:31 is at work there"), published(storage.mirror("s3://bucket/held")):
+    with pytest.raises(UserError, match="node7:31 is at work there"), published(addresses.mirror("s3://bucket/held")):
         raise AssertionError("not reached")
 
 
@@ -280,7 +280,7 @@ def test_a_run_at_work_is_named(store, monkeypatch):
 def test_the_lock_of_a_killed_run_is_taken_over(store, monkeypatch, left):
     monkeypatch.setattr(storage_lock, "_BEAT", 0.1)
     holding(store, **{"machine": storage_lock._machine(), **left})
-    folder = storage.mirror("s3://bucket/held")
+    folder = addresses.mirror("s3://bucket/held")
     with published(folder):
         assert json.loads(store.body("bucket", "held/lock.json"))["pid"] == os.getpid()
         (folder / "a.txt").write_text("mine")
@@ -289,7 +289,7 @@ def test_the_lock_of_a_killed_run_is_taken_over(store, monkeypatch, left):
 
 
 def test_a_run_whose_lock_was_taken_writes_nothing_more(store):
-    folder = storage.mirror("s3://bucket/lost")
+    folder = addresses.mirror("s3://bucket/lost")
     with pytest.raises(UserError, match="s3://bucket/lost: another run has taken over"), published(folder):
         store.client.put_object(Bucket="bucket", Key="lost/lock.json", Body=b'{"token": "another"}')
         (folder / "a.txt").write_text("too late")
@@ -298,7 +298,7 @@ def test_a_run_whose_lock_was_taken_writes_nothing_more(store):
 
 def test_an_export_of_a_set_on_a_bucket(store, remote, monkeypatch, tmp_path):
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path))
-    folder = storage.mirror("s3://bucket/whole/curated/set")
+    folder = addresses.mirror("s3://bucket/whole/curated/set")
     bring(folder)
     settings = ExportSettings.model_validate({"to": "trl", "images": "copy", "out": "s3://bucket/whole-trl"})
     assert export(open_curated(folder), settings).fresh

@@ -95,7 +95,7 @@ def test_nsfw_without_its_extra_names_the_way_out(monkeypatch):
 
 @pytest.mark.slow
 def test_a_model_of_the_hub(tmp_path, hub):
-    code = "from winnow.models import load_processor; load_processor('nobody/nothing')"
+    code = "from winnow.vlm.models import load_processor; load_processor('nobody/nothing')"
     keep = {key: value for key, value in os.environ.items() if not key.startswith("HF_")}
     environment = {**keep, "PYTHONPATH": str(REPO), "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.address}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)

@@ -11,7 +11,7 @@ from finetune.data.image_costs import chat_about
 from finetune.data.standard_images import STANDARD_IMAGES
 from finetune.recipe import load
 from tests.finetune import families, published
-from winnow.inputs import InputSettings, apply_to_processor, cap_before, scaled_down
+from winnow.vlm.inputs import InputSettings, apply_to_processor, cap_before, scaled_down
 
 # Recipe → processor, most image tokens, and how many at least without the recipe's settings, if its comment says so.
 CLAIMS = {

@@ -16,7 +16,7 @@ from finetune.score import score, without_picture
 from tests.finetune import models
 from tests.forks import python
 from winnow.errors import UserError
-from winnow.records import from_record
+from winnow.rows.records import from_record
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from serving.engines import ENGINES, Options, check_installed, launch, length_of
 from serving.model import Servable, open_model
 from serving.start import start_engine
 from winnow.errors import UserError, chosen
-from winnow.inputs import InputSettings, apply_to_processor, save_input_settings
+from winnow.vlm.inputs import InputSettings, apply_to_processor, save_input_settings
 
 LLAVA = {
     "architectures": ["LlavaForConditionalGeneration"], "model_type": "llava",

@@ -8,7 +8,7 @@ from studies.demo.comparison import Case, row_counts
 from studies.demo.draws import aligned, drawn
 from studies.demo.sets import RawSet
 from winnow.errors import UserError
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
 
 
 def rows(*names):

@@ -211,7 +211,7 @@ def mirror(folder, monkeypatch) -> Iterator[HubServer]:
     """A server as the mirror of both sites, with an empty cache in ``folder``; no pause is longer than 10 ms."""
     from huggingface_hub import constants
 
-    from winnow import downloads, hub
+    from winnow.remote import downloads, hub
 
     made, sleep = HubServer(), time.sleep
     monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))

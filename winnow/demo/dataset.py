@@ -35,7 +35,7 @@ from winnow.demo.easy_vqa import (
 )
 from winnow.files import digest_of, sha256_file
 from winnow.progress import track
-from winnow.records import Sample, Turn, to_line
+from winnow.rows.records import Sample, Turn, to_line
 from winnow.run import is_current, read_manifest, whole_folder, write_manifest
 
 STAGE = "demo-data"

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from winnow.errors import UserError
 from winnow.files import sha256_file
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
 
 COLOURS = ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow")
 SHAPES = ("circle", "rectangle", "triangle")

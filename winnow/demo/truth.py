@@ -22,8 +22,8 @@ from winnow import console
 from winnow.demo.defects import CORRUPT
 from winnow.errors import UserError
 from winnow.files import write_json
+from winnow.parquet.table_parts import Parts
 from winnow.run import read_manifest
-from winnow.table_parts import Parts
 
 _LISTED = 20  # ids of misses and false alarms in the report
 

@@ -20,9 +20,9 @@ from winnow import console
 from winnow.demo import clip_tower
 from winnow.errors import UserError
 from winnow.files import sha256_file
-from winnow.models import prepare_libraries
 from winnow.run import is_current, whole_folder, write_manifest
-from winnow.tensor_names import save_under_published_names
+from winnow.vlm.models import prepare_libraries
+from winnow.vlm.tensor_names import save_under_published_names
 
 if TYPE_CHECKING:
     from transformers import (

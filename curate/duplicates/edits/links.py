@@ -18,7 +18,7 @@ from curate.duplicates.images.fingerprints import CELLS, CHANNELS, ImageFingerpr
 from curate.kinds import KINDS, KindPairs
 from curate.settings.copies import DuplicateSettings, MatchSettings
 from curate.workspace import Workspace
-from winnow.tables import parquet, query_batches, write_parquet
+from winnow.parquet.tables import parquet, query_batches, write_parquet
 
 LINKS = pa.schema(
     [

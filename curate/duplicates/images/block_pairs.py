@@ -27,8 +27,8 @@ from curate.duplicates.images.matching import SearchResult, joined_results, sear
 from curate.duplicates.images.stored import FACTS, THUMBNAILS, StoredFingerprints, open_fingerprints
 from curate.settings.copies import MatchSettings
 from winnow.files import digest_of
-from winnow.table_parts import Parts, PartTask, Runner, run_here
-from winnow.tables import write_parquet
+from winnow.parquet.table_parts import Parts, PartTask, Runner, run_here
+from winnow.parquet.tables import write_parquet
 
 _VERSION = 1  # raise it when the same fingerprints make other pairs
 _HIGHEST = 7  # level at which a block is never joined to others: it has 128 parts on average

@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 
 from curate.duplicates.hamming import Hashes, Indices, group_equal, neighbours
 from curate.settings.copies import MatchSettings
-from winnow.tables import query_batches
+from winnow.parquet.tables import query_batches
 
 CELLS, CHANNELS = 256, 3
 

@@ -28,8 +28,8 @@ from curate.duplicates.images.fingerprints import CELLS, CHANNELS, ImageFingerpr
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
 from winnow.files import open_to_append, read_json, write_json
+from winnow.parquet.tables import ROWS_A_GROUP, literal, row_count
 from winnow.run import file_stats
-from winnow.tables import ROWS_A_GROUP, literal, row_count
 
 # Raise it when the same parts make other files.
 _VERSION = 2

@@ -1,7 +1,7 @@
 """Rows whose question, answer, or both together are nearly the text of another row (``similar_texts:``).
 
-Texts are compared in the form in which two of them count as equal (``winnow.records.normalized``). Equal texts are one:
-a question that stands in 100,000 rows is compared once. Texts of few words are left out, since "yes" is no copy of
+Texts are compared in the form in which two of them count as equal (``winnow.rows.keys.normalized``). Equal texts are
+one: a question that stands in 100,000 rows is compared once. Texts of few words are left out, since "yes" is no copy of
 "yes". Every group has a first row, in the order of the input, and its text stands for the group: the others are alike
 *it*, so groups do not chain.
 """
@@ -22,8 +22,8 @@ from curate.duplicates.texts.text_keys import read_texts, write_text_keys
 from curate.settings.copies import TextField, TextSettings
 from curate.views import OF_TEXTS, SIMILAR_TEXTS, TEXT_FIELDS
 from curate.workspace import Workspace
-from winnow.table_parts import Parts, Runner, run_here
-from winnow.tables import database, query_batches, write_parquet
+from winnow.parquet.table_parts import Parts, Runner, run_here
+from winnow.parquet.tables import database, query_batches, write_parquet
 
 VERSION = 2
 # Texts by their first row.

@@ -19,8 +19,8 @@ from curate.duplicates.texts.shingles import Block, Shingles, blocks_of, map_shi
 from curate.duplicates.texts.signatures import SKETCH, Signatures, bands_for, signatures_of
 from curate.settings.copies import TextField, TextSettings
 from curate.workspace import Workspace
-from winnow.table_parts import POSITION, Item, Parts, PartTask, Runner
-from winnow.tables import read_batches, write_parquet
+from winnow.parquet.table_parts import POSITION, Item, Parts, PartTask, Runner
+from winnow.parquet.tables import read_batches, write_parquet
 
 _VERSION = 1  # raise it when the same rows make other keys
 # What of a row is compared, one below the other; a caption is the answer.

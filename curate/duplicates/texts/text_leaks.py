@@ -20,7 +20,7 @@ from curate.duplicates.texts.similar_pairs import similar_pairs
 from curate.settings.copies import TextLeakSettings
 from curate.views import TEXT_LEAKS
 from curate.workspace import Workspace
-from winnow.tables import database, literal, query_batches, write_parquet
+from winnow.parquet.tables import database, literal, query_batches, write_parquet
 
 VERSION = 2
 # Each question that may be a leak; those of the evaluation set come first.

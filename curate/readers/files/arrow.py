@@ -9,7 +9,7 @@ from typing import Any
 
 from curate.readers.files.json import RawRow
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
 _MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20

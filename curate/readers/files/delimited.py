@@ -13,7 +13,7 @@ from typing import IO
 from curate.readers.files.encoding import encoding_of, open_utf8
 from curate.readers.files.json import RawRow
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _MAX_FIELD = 64 << 20
 MAX_HEADER = 1 << 20  # bytes in which the delimiter is looked for

@@ -8,7 +8,7 @@ from typing import Any
 
 from curate.readers.files.json import RawRow, iter_document, read_at
 from winnow.hash_index import HashIndex
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _USED = 1  # lowest bit of a stored number; the others are the offset
 

@@ -16,9 +16,10 @@ from typing import Any, Literal
 
 from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.files.json_text import CLOSING, JsonText
-from winnow.conversations import are_turns, holds_conversation
 from winnow.errors import UserError
-from winnow.records import MAX_LINE, SURROGATE, BadRow, numbered_lines, parse_json
+from winnow.rows.conversations import are_turns, holds_conversation
+from winnow.rows.lines import MAX_LINE, SURROGATE, numbered_lines, parse_json
+from winnow.rows.records import BadRow
 
 _SURROGATE = re.compile(SURROGATE.pattern.decode())
 _HEAD_BYTES = 64 << 20

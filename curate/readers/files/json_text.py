@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import IO, Any
 
-from winnow.records import WITH_LONG_INTEGERS, LongInteger
+from winnow.rows.lines import WITH_LONG_INTEGERS, LongInteger
 
 CHUNK = 1 << 20
 _MAX_VALUE = 64 << 20

@@ -11,7 +11,7 @@ from curate.readers.files.encoding import encoding_of, is_gzip, open_utf8
 from curate.readers.files.json import FileRows, RawRow, iter_json, rows_inside
 from curate.readers.files.unreadable import what_it_is
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _START = 4096
 _ZIP = b"PK\x03\x04"

@@ -19,7 +19,7 @@ from typing import Any
 from curate.readers.files.json import RawRow
 from curate.readers.files.zip import BoundedZip
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _MAX_UNPACKED = 512 << 20
 _MAX_PARTS = 10_000  # of a workbook: sheets, pictures …

@@ -23,8 +23,8 @@ from yarl import URL
 
 from curate.settings.sources import RemoteSettings
 from winnow.errors import UserError
-from winnow.images import pixels_of, suffix_of
-from winnow.retry import TRANSIENT, retry_after
+from winnow.media.images import pixels_of, suffix_of
+from winnow.remote.retry import TRANSIENT, retry_after
 
 REFUSED = "is not a public address"
 _CLASSES = {404: "remote_404", 410: "remote_404", **dict.fromkeys((401, 402, 403, 407, 451), "remote_denied")}
@@ -34,7 +34,7 @@ class FetchError(Exception):
     """An attempt that brought no image.
 
     Attributes:
-        kind: class of ``winnow.images``.
+        kind: class of ``winnow.media.images``.
         detail: status or cause, for the journal.
         retry: another attempt may succeed.
         wait: seconds that the server asked to wait, None if it did not.

@@ -33,9 +33,10 @@ from curate.settings.sources import RemoteSettings
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
 from winnow.hash_index import HashIndex
-from winnow.images import is_url, unavailable
-from winnow.retry import backoff
-from winnow.storage import StorageError, address, is_below, is_remote, read
+from winnow.media.locate import is_url, unavailable
+from winnow.remote.addresses import StorageError, address, is_below, is_remote
+from winnow.remote.retry import backoff
+from winnow.remote.storage import read
 
 
 class FetchLog:
@@ -183,7 +184,7 @@ class RemoteImages:
         return (self._fetches_urls and is_url(path)) or any(is_below(path, place) for place in self._places)
 
     def submit(self, url: str) -> Future[str]:
-        """Start fetching; gives a path in the store, or the notation of ``winnow.images`` for what failed."""
+        """Start fetching; gives a path in the store, or the notation of ``winnow.media.images`` for what failed."""
         target = mirrored(url, self._settings.mirror)
         with self._lock:
             running = self._running.get(target)

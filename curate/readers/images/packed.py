@@ -22,8 +22,8 @@ from typing import IO
 from curate.readers.files.tar import members_of, open_tar
 from curate.readers.files.zip import MOST_LISTED, BoundedZip
 from curate.readers.images.store import content_path
-from winnow.images import unavailable
-from winnow.records import Sample
+from winnow.media.locate import unavailable
+from winnow.rows.records import Sample
 
 ENDINGS = (".zip", ".tar")
 _MAX_ARCHIVES = 20
@@ -84,7 +84,7 @@ class PackedImages:
         return any(True for _ in self._found(path))
 
     def read(self, path: str) -> bytes | str | None:
-        """The bytes of an image, the notation of ``winnow.images.unavailable``, or None if it cannot be read."""
+        """The bytes of an image, the notation of ``winnow.media.locate.unavailable``, or None if it cannot be read."""
         for archive, member in self._found(path):
             if member.size > min(_MAX_BYTES, _MAX_RATIO * max(member.packed, 1024)):
                 return unavailable("too_large_bytes", f"{path} of {archive.name} unpacks to {member.size:,} bytes")

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from winnow.images import locate
-from winnow.records import parse_json
+from winnow.media.locate import locate
+from winnow.rows.lines import parse_json
 
 ENDINGS = (".txt", ".caption", ".json")
 _MAX_BYTES = 1 << 20

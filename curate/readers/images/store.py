@@ -20,14 +20,15 @@ from typing import Protocol
 from curate.workspace import UNFINISHED_IMAGES
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.images import suffix_of, unavailable
-from winnow.records import BadRow, Sample
+from winnow.media.images import suffix_of
+from winnow.media.locate import unavailable
+from winnow.rows.records import BadRow, Sample
 
 _IN_FLIGHT = 1024  # rows that may wait for their images; they leave in the order they came
 
 
 class Fetcher(Protocol):
-    """Turns a URL into a path in the store, or the notation of ``winnow.images``."""
+    """Turns a URL into a path in the store, or the notation of ``winnow.media.images``."""
 
     def takes(self, path: str) -> bool:
         """Whether what a row names as its image is a URL that may be fetched."""
@@ -202,7 +203,7 @@ def embed(data: bytes | str, where: str) -> tuple[str, dict[str, bytes]]:
 def with_embedded(sample: Sample, location: str, position: int) -> Sample:
     """Row ``position`` of a source, with data URIs and base64 texts of its image field moved to ``embedded``.
 
-    ``winnow.records.to_original`` still gives the field as it was.
+    ``winnow.rows.records.to_original`` still gives the field as it was.
     """
     if not any(is_encoded(path) for path in sample.image):
         return sample

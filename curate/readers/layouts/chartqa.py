@@ -16,7 +16,7 @@ from curate.readers.fields import references, sample, split_in, text
 from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 _SPLITS = ("train", "val", "test")
 _KINDS = ("human", "augmented")

@@ -20,7 +20,7 @@ from curate.readers.fields import assumed_question, caption_prompt, own_id, samp
 from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
-from winnow.records import BadRow, Sample
+from winnow.rows.records import BadRow, Sample
 
 _FOLDERS = ("images", "train2014", "val2014", "test2014", "train2017", "val2017", "test2017", "train", "val", "test")
 _PLAIN = {"id", "image_id", "caption"}

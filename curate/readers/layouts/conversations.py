@@ -4,8 +4,8 @@ Each object has a whole conversation: ``conversations`` or ``messages``, whose t
 ``texts`` of the_cauldron; ``query``, ``response`` and ``history``; ``chosen`` and ``rejected`` after a ``prompt`` or
 ``question``. Images are under ``image`` or ``images``, else under a key whose values name some; in the parts; or in
 ``<img>path</img>``. Videos, sounds, boxes, tools, rejected answers and labels are carried in ``meta``
-(``winnow.carried``); what else a row has stays there too. ``winnow.records.to_original`` gives every object back as it
-was. A row among them that is a question and answer in columns is read as in ``table``.
+(``winnow.rows.carried``); what else a row has stays there too. ``winnow.rows.records.to_original`` gives every object
+back as it was. A row among them that is a question and answer in columns is read as in ``table``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from curate.readers.tables.columns import Columns
 from curate.readers.tables.image_column import ImageColumns
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:

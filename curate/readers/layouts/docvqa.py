@@ -17,7 +17,7 @@ from curate.readers.fields import own_id, references, sample, split_in, text
 from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:

@@ -16,7 +16,7 @@ from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
 
 SPLITS = ("train", "test")
 _COLORS = {"black", "blue", "brown", "gray", "green", "red", "teal", "yellow"}

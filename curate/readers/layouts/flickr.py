@@ -22,7 +22,8 @@ from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.records import BadRow, Form, Sample, Turn, full_id, json_lines, majority
+from winnow.rows.lines import json_lines
+from winnow.rows.records import BadRow, Form, Sample, Turn, full_id, majority
 
 _FOLDERS = ("images", "Images", "flickr30k_images", "flickr30k-images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 _TOKEN = re.compile(r"(?P<image>[^\t#]+)#\d+\t(?P<caption>.*)")

@@ -20,7 +20,7 @@ from curate.readers.files.json import RawRow, iter_document
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 _PART = re.compile(r"(\w+)_questions_(\d+)\.json")
 _OTHER_SPLITS = ("challenge", "submission")

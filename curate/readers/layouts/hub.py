@@ -20,7 +20,7 @@ from curate.readers.location import Probe
 from curate.readers.tables.columns import Columns
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.hub import why_offline
+from winnow.remote.hub import why_offline
 
 if TYPE_CHECKING:
     import datasets

@@ -34,8 +34,9 @@ from curate.readers.location import Probe, split_of
 from curate.readers.tables.columns import Columns, source_name
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.images import IMAGE_SUFFIXES, LINKED_OUT, is_text, suffix_of
-from winnow.records import BadRow, Sample, Turn, full_id
+from winnow.media.images import IMAGE_SUFFIXES, LINKED_OUT, suffix_of
+from winnow.media.locate import is_text
+from winnow.rows.records import BadRow, Sample, Turn, full_id
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 _TABLES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")

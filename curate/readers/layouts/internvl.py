@@ -22,9 +22,9 @@ from curate.readers.images.store import is_encoded
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.images import is_url
-from winnow.records import BadRow, Sample
-from winnow.storage import is_file
+from winnow.media.locate import is_url
+from winnow.remote.storage import is_file
+from winnow.rows.records import BadRow, Sample
 
 _FILES = ("videos", "audios", "rejected_images")
 

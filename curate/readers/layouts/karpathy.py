@@ -20,7 +20,7 @@ from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe
 from curate.readers.tables.cells import list_literal
 from curate.settings.sources import SourceSettings
-from winnow.records import BadRow, Sample
+from winnow.rows.records import BadRow, Sample
 
 _FOLDERS = ("images", "Images", "flickr30k-images", "flickr30k_images", "Flicker8k_Dataset", "coco")
 

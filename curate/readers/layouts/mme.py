@@ -19,7 +19,8 @@ from curate.readers.files.json import RawRow
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import Sample, Turn, full_id, json_lines
+from winnow.rows.lines import json_lines
+from winnow.rows.records import Sample, Turn, full_id
 
 _TEXTS, _IMAGES = "questions_answers_YN", "images"
 _SUFFIXES = (".jpg", ".png", ".jpeg", ".JPG", ".PNG", ".webp")

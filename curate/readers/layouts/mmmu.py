@@ -26,9 +26,9 @@ from curate.readers.location import Probe, files_of, of_split
 from curate.readers.tables.cells import ImageCell, image_cell, json_value, list_literal
 from curate.readers.tables.image_column import numbered_images
 from curate.settings.sources import SourceSettings
-from winnow.conversations import IMAGE_MARKER
 from winnow.errors import UserError
-from winnow.records import Form, Sample, Turn, full_id, majority
+from winnow.rows.conversations import IMAGE_MARKER
+from winnow.rows.records import Form, Sample, Turn, full_id, majority
 
 _MARKER = re.compile(r"<image (\d+)>")
 _FOLDERS, _LOOKED_AT = 50, 1000

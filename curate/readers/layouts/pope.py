@@ -19,7 +19,7 @@ from curate.readers.fields import own_id, references, sample, text
 from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 _CATEGORIES = ("random", "popular", "adversarial")
 _FILE = re.compile(rf"\w+_pope_(?:\w+_)?({'|'.join(_CATEGORIES)})\.jsonl?")

@@ -2,7 +2,8 @@
 
 Columns ``question_id, image, question, answer, segmentation, bbox, iscrowd, file_name``; ``answer`` lists the
 expressions. Each expression is a row: it is the question, and ``bbox`` (left, top, width, height in pixels) is the
-answer, as the text of a list. ``width`` and ``height`` of the image are added to ``meta``. Source: https://huggingface.co/datasets/lmms-lab/RefCOCO.
+answer, as the text of a list. ``width`` and ``height`` of the image are added to ``meta``. Source:
+https://huggingface.co/datasets/lmms-lab/RefCOCO.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from curate.readers.location import Probe, table_files
 from curate.readers.tables.columns import Columns
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _COLUMNS = {"question_id", "image", "answer", "bbox", "segmentation"}
 _ROLES = {"id": "id", "image": "image", "question": "question", "answer": "answer"}

@@ -15,7 +15,7 @@ from curate.readers.fields import references, sample, split_in, text
 from curate.readers.files.json import RawRow, iter_json
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 
 def looks_like(probe: Probe) -> bool:

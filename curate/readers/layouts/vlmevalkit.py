@@ -23,7 +23,7 @@ from curate.readers.location import Probe, table_files
 from curate.readers.tables.columns import Columns
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 _ROTATION = 1_000_000
 _MAY_BE_NAN = frozenset({"hint", *OPTION_LETTERS})

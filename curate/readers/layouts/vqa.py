@@ -21,8 +21,8 @@ from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import Sample
-from winnow.storage import is_file
+from winnow.remote.storage import is_file
+from winnow.rows.records import Sample
 
 _FOLDERS = ("images", "Images/mscoco", "Images/abstract_v002", "Images")
 _PREFIXES = ("OpenEnded_", "MultipleChoice_", "")

@@ -27,7 +27,8 @@ from curate.readers.location import Probe, files_of, of_split
 from curate.readers.tables.columns import Columns
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import BadRow, parse_json
+from winnow.rows.lines import parse_json
+from winnow.rows.records import BadRow
 
 SUFFIXES = (".tar", ".tgz", ".gz", ".bz2", ".xz")
 _IMAGES = ("jpg", "jpeg", "png", "gif", "webp", "bmp", "tif", "tiff", "jp2", "avif", "ppm", "heic", "jfif")

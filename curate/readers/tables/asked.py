@@ -15,7 +15,7 @@ from curate.readers.fields import LABEL_QUESTION, assumed_question
 from curate.readers.tables.cells import is_empty, json_value, references, texts
 from curate.readers.tables.options import Numbering, Options, as_number, named_option
 from curate.readers.tables.turns import is_turns, with_input
-from winnow.records import majority
+from winnow.rows.records import majority
 
 _ASSUMED_BASE = (
     "numbers that name options count from 0, although no row has the number 0;"

@@ -30,7 +30,7 @@ class ImageCell(NamedTuple):
     """What an image cell holds.
 
     Attributes:
-        paths: of all its images, in order; see ``winnow.records.Sample``.
+        paths: of all its images, in order; see ``winnow.rows.records.Sample``.
         embedded: bytes of those that the table carries, by path.
         names: what the table calls the images it carries.
     """

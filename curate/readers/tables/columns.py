@@ -4,8 +4,8 @@ Columns are found by name (``COLUMN_NAMES``, the first that is there; letter cas
 named in the recipe: ``columns: {image: pic, answers: refs}``; ``none`` leaves a role without a column. The column of
 the images is found by its content (``image_column``), and ``image_1``, ``image_2`` … are several. What a row asks and
 answers is in ``asked``, its turns in ``turns``, multiple choice in ``options``. A row that holds a whole
-conversation is read as in ``winnow.records.from_record``. Everything else goes to ``meta`` and, unless it is one of
-``winnow.carried.CARRIED``, is named in ``Sample.unclaimed``.
+conversation is read as in ``winnow.rows.records.from_record``. Everything else goes to ``meta`` and, unless it is one
+of ``winnow.rows.carried.CARRIED``, is named in ``Sample.unclaimed``.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from curate.readers.tables.options import (
 from curate.readers.tables.shared_images import SharedImages
 from curate.readers.tables.turns import column_turns, paired_turns
 from curate.settings.sources import SourceSettings
-from winnow.carried import placed, read_carried
-from winnow.conversations import IMAGE_MARKER, holds_conversation, joined_media
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_bytes
-from winnow.records import BadRow, Form, Sample, full_id, numbered_images
+from winnow.rows.carried import placed, read_carried
+from winnow.rows.conversations import IMAGE_MARKER, holds_conversation, joined_media
+from winnow.rows.records import BadRow, Form, Sample, full_id, numbered_images
 
 COLUMN_NAMES: dict[str, tuple[str, ...]] = {
     "id": ("id", "sample_id", "question_id", "qid", "uid", "key", "__key__"),

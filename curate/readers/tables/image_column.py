@@ -21,8 +21,9 @@ from curate.readers.files.json import RawRow
 from curate.readers.images.store import is_encoded
 from curate.readers.spelling import is_file
 from curate.readers.tables.cells import ImageCell, image_cell, is_empty, list_literal, path_in
-from winnow.images import IMAGE_SUFFIXES, is_url, suffix_of
-from winnow.records import BadRow, Sample
+from winnow.media.images import IMAGE_SUFFIXES, suffix_of
+from winnow.media.locate import is_url
+from winnow.rows.records import BadRow, Sample
 
 # Names that image columns have; those in ``_OF_ANYTHING`` also have other contents.
 NAMES = (

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from curate.readers.alone import needs_other_rows
 from curate.readers.files.json import RawRow
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 _LONGEST_ID = 64  # characters; no encoded image is shorter
 _ID = re.compile(rf"[\w-]{{1,{_LONGEST_ID}}}")  # a path to an image has an ending

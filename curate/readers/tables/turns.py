@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from curate.readers.tables.cells import is_empty, list_literal
-from winnow.conversations import ReadTurn, Role, Turn, read_side
+from winnow.rows.conversations import ReadTurn, Role, Turn, read_side
 
 _PAIR = {
     "user": ("question", "query", "user", "human", "q"),
@@ -60,7 +60,7 @@ def column_turns(
         cells: ``system`` and ``history``, if the row has them.
         question, answer: text or turns; '' for no answer. An answer that begins with a user's turn is the whole
             conversation.
-        named: images by the marker that the texts give them; see ``winnow.parts.pieces``.
+        named: images by the marker that the texts give them; see ``winnow.rows.parts.pieces``.
 
     Raises:
         ValueError: the history is neither pairs nor turns, or a turn is not one.

@@ -10,8 +10,8 @@ from curate.duplicates.contamination import find_contamination
 from curate.duplicates.images import fingerprints
 from curate.duplicates.images.fingerprints import ImageFingerprints, compare
 from curate.recipe import Rule
+from curate.report.contaminated import read_contamination_report, write_contamination_report
 from curate.report.explained import describe_match
-from curate.report.results import read_contamination_report, write_contamination_report
 from curate.rules.decide import check_rules, decide
 from curate.settings.copies import ContaminationSettings
 from curate.settings.sources import SourceSettings, benchmark_name

@@ -14,7 +14,7 @@ from curate.engines import open_pool, run_parts, runner_of
 from curate.engines.local import LocalPool
 from curate.engines.worker import TRIES, Unreachable, time_limit
 from winnow.errors import UserError
-from winnow.table_parts import Parts, PartTask
+from winnow.parquet.table_parts import Parts, PartTask
 
 
 def squares(numbers):

@@ -31,7 +31,7 @@ from tests.curate.one_part import corrected_of
 from tests.object_store import object_store
 from tests.ray_nodes import can_hide, two_nodes
 from winnow.errors import UserError
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 from tests.curate.engines.work import BYTES, busy_until, calls_on, heavy, node_of_part, once_in, refuses, where  # noqa: E402 (imports ray)

@@ -13,7 +13,7 @@ from curate.exports.rows import Curated
 from curate.settings.outputs import ExportSettings
 from curate.workspace import Workspace
 from tests.curate import sets
-from winnow import tables
+from winnow.parquet import tables
 
 TABLE = pa.schema(
     [

@@ -14,7 +14,7 @@ from PIL import Image
 from curate import pipeline
 from tests.curate import sets
 from tests.curate.exports.made import FITTING, ROWS, UNFIT, exported, make, talk
-from winnow.records import read_jsonl
+from winnow.rows.lines import read_jsonl
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from curate.exports.rows import Row
 from tests.curate import sets
 from tests.curate.exports.made import FITTING, UNFIT, exported, make
 from winnow.errors import UserError
-from winnow.records import read_jsonl
+from winnow.rows.lines import read_jsonl
 
 ALL = [*FITTING, *UNFIT]
 

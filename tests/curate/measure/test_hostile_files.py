@@ -13,7 +13,7 @@ from curate.measure.images import measure_images
 from curate.settings.signals import MeasureSettings
 from tests.curate.hostile import FORMATS, bombs, mutated, seeds
 from tests.curate.make_images import noise, write
-from winnow.images import CLASSES, decode
+from winnow.media.images import CLASSES, decode
 
 EACH = 1000
 
@@ -40,7 +40,7 @@ def test_each_mutated_file_is_one_row_with_a_class_or_a_image(tmp_path, format):
 
 MEMORY = """
 import json, resource, sys
-from winnow.images import decode
+from winnow.media.images import decode
 from tests.curate.hostile import bombs
 from tests.curate.make_images import encoded, noise
 decode(encoded(noise(), "WEBP"), max_bytes=10**6, max_pixels=80_000_000)

@@ -25,8 +25,8 @@ from curate.signals.clip import clip_pixels
 from tests.curate.make_images import clip_folder, encoded, noise, shape, write
 from tests.curate.one_part import corrected_of
 from winnow.errors import UserError
-from winnow.records import Sample, Turn
-from winnow.tables import write_parquet
+from winnow.parquet.tables import write_parquet
+from winnow.rows.records import Sample, Turn
 
 PLAIN = MeasureSettings(workers=1, shard_size=4)
 
@@ -323,8 +323,8 @@ from curate.measure.images import measure_images
 from curate.measure.store import Store
 from curate.measure.texts import measure_text
 from tests.curate.one_part import corrected_of
-from winnow.records import Sample, Turn
-from winnow.tables import write_parquet
+from winnow.rows.records import Sample, Turn
+from winnow.parquet.tables import write_parquet
 from curate.settings.signals import MeasureSettings
 if __name__ == "__main__":
     root, out, workers = sys.argv[1:]

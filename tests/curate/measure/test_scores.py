@@ -142,7 +142,7 @@ def test_a_score_may_not_hide_another_column():
 @pytest.mark.slow
 def test_a_prompt_set_added_later_decides_without_a_decode(tmp_path, clip, monkeypatch):
     from curate import pipeline
-    from winnow import images as decode
+    from winnow.media import images as decode
 
     for number in range(4):
         write(tmp_path / "images" / f"{number}.png", noise(seed=number))

@@ -9,7 +9,7 @@ from curate.readers.files.json import RawRow
 from curate.readers.tables.columns import COLUMN_NAMES, Columns
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.records import to_line
+from winnow.rows.records import to_line
 
 NAMES = [
     *sorted({name for names in COLUMN_NAMES.values() for name in names}),

@@ -16,7 +16,7 @@ from curate.readers import open_source
 from curate.readers.images.store import ImageStore, store_images
 from curate.settings.sources import SourceSettings
 from tests.curate.make_images import write
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 FEW, MANY = 100, 800
 IMAGE = b"\xff\xd8\xff" + bytes(20_000)

@@ -23,7 +23,7 @@ from curate.readers.location import split_of
 from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 PNG = encoded(noise(16, 12))
 FEATURES = datasets.Features(

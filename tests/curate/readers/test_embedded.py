@@ -21,8 +21,8 @@ from tests.curate.make_images import encoded, noise
 from tests.curate.sets import recipe, row, save, scene
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.images import suffix_of
-from winnow.records import Sample, to_original
+from winnow.media.images import suffix_of
+from winnow.rows.records import Sample, to_original
 from winnow.run import read_manifest
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))

@@ -14,7 +14,7 @@ from curate.readers.files.encoding import encoding_of, open_utf8
 from curate.readers.files.json import iter_json
 from curate.readers.files.rows import iter_rows, notes_on
 from winnow.errors import UserError
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 FRENCH = "Un garçon mange une crêpe à la fraise"
 TEXTS = {

@@ -6,7 +6,7 @@ from curate.pipeline import decide_again
 from curate.pipeline import run as curate
 from curate.readers.facts import Counting, SourceFacts, is_filled, shortened
 from tests.curate import sets
-from winnow.records import BadRow, Sample, Turn
+from winnow.rows.records import BadRow, Sample, Turn
 from winnow.run import read_manifest
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from curate.readers.ranges import _parsed
-from winnow.records import parse_json
+from winnow.rows.lines import parse_json
 
 NUMBERS = [
     "-0", "-0.0", "1e400", "-1e400", "1E5", "0.1", "1e-400", "5e-324", "2.2250738585072011e-308", "NaN", "Infinity",

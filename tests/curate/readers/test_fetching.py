@@ -16,7 +16,7 @@ from curate.settings.signals import MeasureSettings
 from curate.settings.sources import RemoteSettings
 from tests.curate.readers.faulty import BIG, ETAG, IMAGES, FaultyServer
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from curate.readers import detect, open_source
 from curate.settings.sources import SourceSettings
 from tests.curate.readers import published
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample, to_line
+from winnow.rows.records import BadRow, Sample, to_line
 
 MAKERS = {
     "vqa": published.vqa_v2,

@@ -15,7 +15,7 @@ from curate.readers.tables.image_column import ends_as_image, is_likely, looks_l
 from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
-from winnow.records import to_original
+from winnow.rows.records import to_original
 
 PNG = encoded(scene(1))
 

@@ -12,7 +12,7 @@ import pytest
 
 from curate.readers import open_source
 from curate.settings.sources import SourceSettings
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 PEERS = [
     (

@@ -7,7 +7,7 @@ import pytest
 from curate.readers import open_source
 from curate.settings.sources import SourceSettings
 from tests.curate.readers import published
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 FEW, MANY = 200, 1600
 PER_ROW = 60  # bytes a row for the table of offsets, which doubles as it grows

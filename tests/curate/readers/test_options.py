@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from curate.readers import open_source
 from curate.readers.tables.options import Numbering, Options, named_option, numbering, option_columns, read_options
 from curate.settings.sources import SourceSettings
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 PETS = Options(("cat", "dog", "a bird"))
 

@@ -13,8 +13,9 @@ from curate.readers.inspect import inspect_location
 from curate.readers.spelling import Root
 from curate.settings.sources import SourceSettings
 from tests.curate import sets
-from winnow.images import CLASSES, locate
-from winnow.near_files import KINDS, NearFiles, NearSources
+from winnow.media.images import CLASSES
+from winnow.media.locate import locate
+from winnow.media.near_files import KINDS, NearFiles, NearSources
 
 ACCENT = "é.jpg"  # one code point, as Linux and Windows write it
 

@@ -14,8 +14,8 @@ from curate.readers.plain_rows import PlainRows
 from curate.readers.ranges import Range
 from curate.readers.units import RangeOfRows, read_range, read_unit
 from curate.settings.sources import SourceSettings
-from winnow.conversations import ROLES
 from winnow.errors import UserError
+from winnow.rows.conversations import ROLES
 
 TEXTS = st.sampled_from(
     ["", " ", "What?", "what ?", "<image>", "<image>\nWhat is <b>?", "Where?<image>",

@@ -9,7 +9,7 @@ from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
 from tests.curate.readers import published
 from tests.curate.readers.layouts.test_source_containers import packed
-from winnow.records import Sample, to_original
+from winnow.rows.records import Sample, to_original
 
 JPEG = encoded(noise(24, 16), "JPEG")
 

@@ -21,7 +21,7 @@ from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise
 from winnow import digests
 from winnow.errors import UserError
-from winnow.table_parts import Parts
+from winnow.parquet.table_parts import Parts
 
 PICTURE = base64.b64encode(encoded(noise(8, 8))).decode()
 

@@ -13,7 +13,7 @@ from curate.readers.ingest import Asked, write_rows
 from curate.settings.sources import SourceSettings
 from tests.curate.readers.layouts.test_source_containers import JPEG, PNG, packed
 from winnow.files import sha256_file
-from winnow.table_parts import Parts
+from winnow.parquet.table_parts import Parts
 
 
 def members(key, kind):

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from curate.readers import spelling
 from curate.readers.tables import cells, options
-from winnow import conversations
-from winnow.conversations import ROLES
 from winnow.files import digest_of
+from winnow.rows import conversations
+from winnow.rows.conversations import ROLES
 
 TEXTS = st.text(max_size=12) | st.text(" <>/.%:\\abgimfile<img>", max_size=12) | st.sampled_from(["<image>\nq", "../a"])
 VALUES = st.recursive(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from curate.pipeline import run as curate
 from curate.readers.storable import MAX_DEPTH, encodable, storable
 from tests.curate import sets
-from winnow.records import BadRow, Sample, Turn, from_record, to_record
+from winnow.rows.records import BadRow, Sample, Turn, from_record, to_record
 
 
 def nested(depth, kind=list):

@@ -16,7 +16,8 @@ from curate.settings.sources import SourceSettings
 from tests.curate.make_images import shape, write
 from winnow.errors import UserError
 from winnow.files import sha256_bytes
-from winnow.records import BadRow, Sample, check_unique, to_line, to_original
+from winnow.rows.lines import check_unique
+from winnow.rows.records import BadRow, Sample, to_line, to_original
 
 
 def rows_of(location, **options):

@@ -10,7 +10,7 @@ from curate.readers.facts import Counting
 from curate.readers.unclaimed import unused_fields, warnings
 from curate.report.card import reading_section
 from curate.report.console import show_reading
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
 
 
 def facts(rows, layout="table", remarks=(), **changes):

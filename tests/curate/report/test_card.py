@@ -12,8 +12,8 @@ from curate import pipeline
 from curate.exports.export import license_fields
 from tests.curate import sets
 from tests.curate.test_pipeline import full, make
-from winnow import images
 from winnow.corrections import content_hash
+from winnow.media import images
 from winnow.run import read_manifest
 from winnow.text import cell, table
 

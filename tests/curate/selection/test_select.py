@@ -18,7 +18,7 @@ from curate.workspace import Workspace
 from finetune.data.rows import locate_data
 from tests.curate.sets import recipe, row, save, scene, write_lines
 from winnow.errors import UserError
-from winnow.tables import database, parquet
+from winnow.parquet.tables import database, parquet
 
 
 @pytest.fixture(scope="module")

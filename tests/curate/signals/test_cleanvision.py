@@ -16,7 +16,7 @@ from curate.views import create_views
 from tests.curate.make_images import noise, shape
 from tests.curate.signals.cleanvision_scores import SCORES, STORED, peer_scores, write_images
 from tests.curate.stored import image, sample, store
-from winnow.images import decode_whole
+from winnow.media.images import decode_whole
 
 CLOSE = {"rel": 1e-12, "abs": 1e-12}
 

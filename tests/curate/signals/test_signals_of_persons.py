@@ -13,7 +13,7 @@ from curate.signals.language import language
 from curate.signals.pii import KINDS, kinds_of, personal_data
 from curate.signals.profanity import first_profanity
 from tests.curate.one_part import corrected_of
-from winnow.records import Sample, Turn
+from winnow.rows.records import Sample, Turn
 
 PERSONAL = {
     "email": ["write to Ann.Lee+vqa@mail.example.co.uk.", "a_b@x.org"],

@@ -31,7 +31,7 @@ from dashboards.find.search import (
 )
 from tests.dashboards.curated import CLIP
 from winnow.errors import UserError
-from winnow.images import decode
+from winnow.media.images import decode
 
 
 @settings(max_examples=60, deadline=None)

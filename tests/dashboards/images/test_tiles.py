@@ -23,7 +23,7 @@ from dashboards.images.routes import routes
 from dashboards.images.store import NoImageError
 from dashboards.images.tiles import TILE, Info, build, info_of, make_room, opened, tile_of
 from winnow.files import sha256_bytes
-from winnow.images import decode
+from winnow.media.images import decode
 
 
 def _file(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:

@@ -13,7 +13,7 @@ from evalsuite.backends.model import Loaded, load_model, load_processor, model_d
 from evalsuite.backends.transformers import generate_replies, prefetch, prefix_can_be_shared, render
 from evalsuite.recipe import ModelSettings
 from tests.winnow.hub_server import COMMIT, mirror
-from winnow.models import outside_decoder
+from winnow.vlm.models import outside_decoder
 
 
 @pytest.fixture(scope="module")

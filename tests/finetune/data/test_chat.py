@@ -10,8 +10,8 @@ from finetune.data import chat, spans
 from finetune.data.chat import TrainingConversation, can_join, join_rows
 from tests.finetune.toys import CHATML, build_processor, record
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
-from winnow.records import Turn, from_record
+from winnow.rows.records import Turn, from_record
+from winnow.vlm.inputs import InputSettings
 
 TRIMMING = CHATML.replace("b['text']", "b['text'] | trim")
 # Writes something into old turns that is not there when they are last, as reasoning models do.

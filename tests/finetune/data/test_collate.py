@@ -12,7 +12,7 @@ from tests.finetune import families
 from tests.finetune.data.test_chat import NO_STOP, conversation
 from tests.finetune.toys import build_processor
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 
 @pytest.fixture(scope="module")

@@ -23,8 +23,8 @@ from finetune.training.prompts import kept_prompt
 from tests.finetune import families
 from tests.finetune.toys import record, write_rows
 from winnow.errors import UserError
-from winnow.inputs import InputSettings, apply_to_processor, save_input_settings
-from winnow.models import load_processor as plain_processor
+from winnow.vlm.inputs import InputSettings, apply_to_processor, save_input_settings
+from winnow.vlm.models import load_processor as plain_processor
 
 SHAPES = {"tiny": (9, 7), "photo": (320, 240), "panorama": (600, 75), "page": (210, 297)}
 SETTINGS = {

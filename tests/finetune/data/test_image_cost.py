@@ -7,7 +7,7 @@ import math
 import pytest
 
 from finetune.data.image_costs import image_costs
-from winnow.inputs import capped_size
+from winnow.vlm.inputs import capped_size
 
 
 def test_image_costs_by_cap():

@@ -14,8 +14,8 @@ from finetune.data.rows import open_sets
 from tests.finetune import families
 from tests.finetune.toys import build_processor, record, write_rows
 from tests.finetune.videos import AUDIO, VIDEO, write_sound, write_video
-from winnow.inputs import InputSettings
-from winnow.records import Turn
+from winnow.rows.records import Turn
+from winnow.vlm.inputs import InputSettings
 
 SETTINGS = InputSettings(max_frames=6, max_pixels=2000)
 

@@ -16,7 +16,7 @@ from finetune.data.rows import open_rows
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import build_processor, record, write_rows
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 
 def talk(number: int, *turns: tuple, image: str | None = "good.png") -> dict:

@@ -16,8 +16,8 @@ from finetune.data.template import template_form
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import CHATML, build_processor, record, write_rows
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
-from winnow.records import from_record
+from winnow.rows.records import from_record
+from winnow.vlm.inputs import InputSettings
 
 _BLOCKS = (
     "{% for b in m['content'] %}{% if b['type'] == 'image' %}<image>{% else %}{{ b['text'] }}{% endif %}{% endfor %}"

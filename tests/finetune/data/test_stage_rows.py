@@ -14,7 +14,7 @@ from finetune.data.schedule import answer_balance, passes_filter
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import record
 from winnow.errors import UserError
-from winnow.records import from_record
+from winnow.rows.records import from_record
 
 
 @pytest.fixture

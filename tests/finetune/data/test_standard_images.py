@@ -9,7 +9,7 @@ from rich.console import Console
 
 from finetune.data.standard_images import STANDARD_IMAGES, standard_costs, standard_table
 from tests.finetune import families
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 # Gemma 3's processor passes its own values on, whatever its image processor has.
 PAN_AND_SCAN = {

@@ -18,8 +18,8 @@ from finetune.data.template import template_form
 from finetune.recipe import TrainRecipe
 from tests.finetune.toys import CHATML, build_processor, build_tokenizer, record, write_rows
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
-from winnow.records import from_record, to_record
+from winnow.rows.records import from_record, to_record
+from winnow.vlm.inputs import InputSettings
 
 # As Qwen3-VL: definitions in the system's turn, calls and results between tags, a result as the user's turn.
 TOOLS = (

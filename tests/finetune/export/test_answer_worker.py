@@ -24,7 +24,7 @@ from finetune.export.worker import answer
 from finetune.export.worker.job import AnswerJob
 from finetune.model.load import load_processor
 from finetune.training.prompts import read_prompts
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from finetune.export.layers import check_layout, layers_of
 from finetune.recipe import TrainRecipe
 from tests.finetune import models
-from winnow.anatomy import below, find_parts
 from winnow.errors import UserError
-from winnow.models import empty_model
-from winnow.tensor_names import save_under_published_names
+from winnow.vlm.anatomy import below, find_parts
+from winnow.vlm.models import empty_model
+from winnow.vlm.tensor_names import save_under_published_names
 
 FAMILIES = ("llava_1_5", "qwen2_5_vl", "qwen3_vl", "internvl", "smolvlm", "gemma3", "paligemma")
 

@@ -17,7 +17,7 @@ from finetune.model.load import load_processor
 from finetune.training.prompts import read_prompts
 from finetune.training.run import train
 from winnow.errors import UserError
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 
 @pytest.fixture(scope="module")

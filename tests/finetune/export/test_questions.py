@@ -10,7 +10,7 @@ from finetune.export.pipeline import hint
 from finetune.export.questions import accuracy_sentences, draw_questions, judge
 from finetune.export.record import Accuracy, Agreement, Calibration, ExportRecord, TaskAccuracy
 from finetune.selftest.toy import build_processor
-from winnow.inputs import InputSettings
+from winnow.vlm.inputs import InputSettings
 
 
 @pytest.fixture(scope="module")

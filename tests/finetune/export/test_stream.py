@@ -17,7 +17,7 @@ from finetune.model.shards import read_tensors, tensor_keys, write_tensors
 from finetune.recipe import TrainRecipe
 from tests.finetune import models
 from tests.finetune.toys import build_processor, llava_config
-from winnow.tensor_names import save_under_published_names
+from winnow.vlm.tensor_names import save_under_published_names
 
 
 def trained(folder: Path, model: Path, **options) -> TrainRecipe:

@@ -13,9 +13,9 @@ from finetune.model.parts import lora_targets
 from finetune.training.trainer import only_positions
 from tests.architectures import bare
 from tests.finetune.toys import llava_config
-from winnow.anatomy import find_parts
 from winnow.errors import UserError
-from winnow.models import empty_model
+from winnow.vlm.anatomy import find_parts
+from winnow.vlm.models import empty_model
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen3_vl", "idefics", "llama4", "janus", "git"])

@@ -14,10 +14,10 @@ from finetune.model.parts import lora_targets
 from finetune.model.quantised import quantised_share
 from finetune.training.run import dry_run
 from tests.finetune import models
-from winnow.anatomy import find_parts
 from winnow.errors import UserError
-from winnow.experts import load_adapter
-from winnow.models import empty_model
+from winnow.vlm.anatomy import find_parts
+from winnow.vlm.experts import load_adapter
+from winnow.vlm.models import empty_model
 
 
 @pytest.fixture(scope="module")

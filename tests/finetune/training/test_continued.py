@@ -115,7 +115,7 @@ def test_a_file_that_lacks_a_tensor(first, tmp_path, lost):
     from safetensors.torch import save_file
     from transformers import AutoModelForImageTextToText
 
-    from winnow.experts import load_adapter
+    from winnow.vlm.experts import load_adapter
 
     folder = shutil.copytree(first / "adapter", tmp_path / "adapter")
     weights_file = "adapter_model.safetensors"

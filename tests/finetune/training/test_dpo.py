@@ -19,7 +19,7 @@ from finetune.model.adapter import build_learner
 from finetune.recipe import DpoOptions
 from finetune.training.run import train
 from tests.finetune.toys import CHATML, build_processor, record, write_rows
-from winnow.records import Turn, from_record
+from winnow.rows.records import Turn, from_record
 
 COLOURS = ("red", "green", "blue", "black")
 

@@ -39,7 +39,7 @@ def test_the_commit_is_recorded_and_merged_into(server, recipe_of, tmp_path):
     assert "base_model: toy/vlm\n" in (run / "adapter/README.md").read_text()
     assert train(recipe) == run  # up to date
     server.commit = LATER
-    from winnow.downloads import fetch
+    from winnow.remote.downloads import fetch
 
     fetch.cache_clear()
     with pytest.raises(UserError, match=f"differs in model .*{COMMIT}.*{LATER}"):

@@ -16,7 +16,7 @@ from tests.finetune import families, models
 from tests.finetune import published_models as published
 from tests.finetune.live_memory import LiveMemory
 from tests.finetune.model.test_families import FAMILY_OF, RECIPES
-from winnow.models import empty_model
+from winnow.vlm.models import empty_model
 
 TOKENS, TRAINED = 384, 96
 _WIDE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 2, "num_attention_heads": 4,

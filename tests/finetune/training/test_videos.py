@@ -16,8 +16,8 @@ from finetune.training.run import train
 from tests.finetune import models
 from tests.finetune.toys import record, write_rows
 from tests.finetune.videos import AUDIO, VIDEO, write_sound, write_video
-from winnow.inputs import InputSettings
-from winnow.records import Turn
+from winnow.rows.records import Turn
+from winnow.vlm.inputs import InputSettings
 
 pytestmark = pytest.mark.slow  # it trains
 

@@ -23,7 +23,8 @@ from winnow.demo.easy_vqa import (
     question_type,
 )
 from winnow.errors import UserError
-from winnow.records import Sample, check_unique, read_jsonl
+from winnow.rows.lines import check_unique, read_jsonl
+from winnow.rows.records import Sample
 
 IMAGES = 240
 TEST_IMAGES = IMAGES // 4

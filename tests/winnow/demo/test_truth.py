@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from winnow.demo.dataset import make_dataset
 from winnow.demo.truth import RULES, app, compare, ranking
 from winnow.errors import UserError
-from winnow.records import read_jsonl
+from winnow.parquet.table_parts import Parts
+from winnow.rows.lines import read_jsonl
 from winnow.run import write_manifest
-from winnow.table_parts import Parts
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from curate.settings.copies import MatchSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.images.test_clusters import crowded_fingerprints
 from tests.curate.duplicates.images.test_stored_search import many_images, write_parts
-from winnow.table_parts import run_here
+from winnow.parquet.table_parts import run_here
 
 SETTINGS = MatchSettings(radius=6)
 IMAGES = many_images(np.random.default_rng(7), 90)

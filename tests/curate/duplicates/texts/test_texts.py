@@ -21,7 +21,7 @@ from curate.rules.decide import check_rules, decide
 from curate.settings.copies import TextLeakSettings, TextSettings
 from tests.curate import sets
 from tests.curate.stored import sample, store
-from winnow.records import normalized
+from winnow.rows.keys import normalized
 
 CAPTION = "a small brown dog runs over the wet grass of a park in the morning sun"
 

@@ -10,7 +10,7 @@ from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, shape, write
 from tests.curate.readers import published
 from tests.curate.sets import scene
-from winnow.records import BadRow, Sample
+from winnow.rows.records import BadRow, Sample
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))
 

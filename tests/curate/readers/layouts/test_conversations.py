@@ -12,7 +12,7 @@ from curate.readers import detect, open_source
 from curate.settings.sources import SourceSettings
 from tests.curate.readers.published import save, save_lines
 from winnow.errors import UserError
-from winnow.records import from_record, to_original
+from winnow.rows.records import from_record, to_original
 
 LLAVA = {
     "id": "000000033471",

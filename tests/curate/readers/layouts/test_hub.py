@@ -21,7 +21,7 @@ from tests.curate.make_images import encoded
 from tests.curate.sets import scene
 from winnow.digests import Digests
 from winnow.errors import UserError
-from winnow.records import Sample
+from winnow.rows.records import Sample
 
 IMAGES = [encoded(scene(number)) for number in range(4)]
 

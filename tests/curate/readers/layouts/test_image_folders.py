@@ -9,7 +9,7 @@ from curate.readers import open_source
 from curate.readers.inspect import inspect_location
 from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, noise, write
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 PNG, JPEG = encoded(noise(16, 16)), encoded(noise(16, 16, 1), "JPEG")
 

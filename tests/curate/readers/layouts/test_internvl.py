@@ -8,7 +8,7 @@ from curate.readers import detect, open_source, other_files
 from curate.settings.sources import SourceSettings
 from tests.curate.readers.published import save, save_lines
 from winnow.errors import UserError
-from winnow.records import to_original
+from winnow.rows.records import to_original
 
 CHAT = {
     "id": 0,

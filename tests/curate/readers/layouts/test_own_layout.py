@@ -6,7 +6,7 @@ from curate import readers
 from curate.readers import LAYOUTS, detect, layouts, open_source
 from curate.settings.sources import SourceSettings
 from tests.curate.make_images import shape, write
-from winnow.records import BadRow
+from winnow.rows.records import BadRow
 
 OWN = '''
 """Plates: ``{"plates": [{"file": "1", "reads": "AB-123"}]}``, images in ``shots/``."""

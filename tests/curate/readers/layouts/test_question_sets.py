@@ -12,7 +12,7 @@ from curate.settings.sources import SourceSettings
 from tests.curate.make_images import shape, write
 from tests.curate.readers import published
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample, to_line
+from winnow.rows.records import BadRow, Sample, to_line
 
 
 def rows_of(location, **options):

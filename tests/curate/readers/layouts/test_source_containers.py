@@ -17,7 +17,7 @@ from curate.settings.sources import SourceSettings
 from tests.curate.make_images import encoded, write
 from tests.curate.sets import scene
 from winnow.errors import UserError
-from winnow.records import BadRow, Sample
+from winnow.rows.records import BadRow, Sample
 
 JPEG, PNG = encoded(scene(1), "JPEG"), encoded(scene(2))
 
