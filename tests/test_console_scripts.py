@@ -4,7 +4,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
+
+from winnow import console
 
 HEAVY = ("torch", "transformers", "open_clip", "streamlit", "matplotlib", "ray", "peft", "onnxruntime")
 BAD_CALLS = [
@@ -86,3 +89,22 @@ def test_unknown_key_names_its_neighbour(command: list[str], tmp_path: Path) -> 
     assert done.returncode == 2, done.stdout + done.stderr
     assert "'nam'" in done.stderr and "name" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.yaml"]
+
+
+def test_ctrl_c_in_the_middle_of_a_query_ends_with_130() -> None:
+    app = console.new_app(single_command=True)
+
+    class Interrupted:
+        def __arrow_c_schema__(self) -> None:
+            raise KeyboardInterrupt
+
+        def __arrow_c_stream__(self, requested_schema: object = None) -> None:
+            raise KeyboardInterrupt
+
+    @app.command()
+    def ask() -> None:
+        duckdb.connect().register("rows", Interrupted())
+
+    with pytest.raises(SystemExit) as ended:
+        console.run(app, [])
+    assert ended.value.code == 130

@@ -75,6 +75,10 @@ def _run(app: typer.Typer, arguments: Sequence[str] | None, name: str | None) ->
         if problem is None:
             raise
         _fail(problem)
+    except Exception as error:
+        if type(error).__module__ == "_duckdb" and "KeyboardInterrupt" in str(error):  # what DuckDB makes of Ctrl-C
+            sys.exit(130)
+        raise
     else:
         sys.exit(code if isinstance(code, int) else 0)
 

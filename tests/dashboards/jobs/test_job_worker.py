@@ -61,12 +61,14 @@ def test_a_recipe_is_checked_and_run(tmp_path: Path) -> None:
 
 
 def test_a_run_is_stopped_as_by_ctrl_c_and_continued(tmp_path: Path) -> None:
-    recipe = curation(tmp_path, "long", images=150)
+    recipe = curation(tmp_path, "long", images=500)
     job = requests.submit(tmp_path, "curate", "run", recipe, ANN)
     awaited(tmp_path, job.id, lambda job: "read:" in log_of(tmp_path, job))
     requests.stop(tmp_path, job.id, ANN)
     stopped = awaited(tmp_path, job.id, lambda job: job.state in ENDED)
-    assert (stopped.state, stopped.code) == ("stopped", 130) and not (tmp_path / "curated/long/manifest.json").exists()
+    # Python ends by the signal itself if it came while a compiled module was imported; a shell says 130 for both.
+    assert stopped.state == "stopped" and stopped.code in (130, -signal.SIGINT), log_of(tmp_path, stopped)
+    assert not (tmp_path / "curated/long/manifest.json").exists()
     # Killed in the middle of what was continued: interrupted, and continued to its end.
     requests.go_on(tmp_path, job.id, ANN)
     running = awaited(
