@@ -12,6 +12,8 @@ import os
 import shlex
 import signal
 import subprocess
+import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +60,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     scripts = tmp_path_factory.mktemp("bin")
     declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["scripts"]
     commands = {name: python("-m", target.split(".")[0]) for name, target in declared.items()}
+    commands["serve"] = [
+        sys.executable,
+        "-m",
+        "serving",
+    ]  # a fork is killed at SIGTERM, and its server stays
     executable(scripts)
     for name, command in commands.items():
         script = scripts / name
@@ -65,6 +72,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         script.chmod(0o755)
     path = f"{scripts}{os.pathsep}{os.environ['PATH']}"
     return {**os.environ, "PATH": path, "PYTHONPATH": str(REPO), "COLUMNS": "100", "HF_HUB_OFFLINE": "1"}
+
+
+def signalled(group: int, signal_: int) -> bool:
+    """Send a signal to a group of processes; whether there is one."""
+    try:
+        os.killpg(group, signal_)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Shell:
@@ -91,11 +107,13 @@ class Shell:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for session in self.sessions:
-            try:
-                os.killpg(session, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        """End what the blocks left running; politely first, for `serve start` ends the server that it started."""
+        lives = self.sessions
+        for sent, patience in ((signal.SIGTERM, 30), (signal.SIGKILL, 0)):
+            lives = [session for session in lives if signalled(session, sent)]
+            deadline = time.monotonic() + patience
+            while time.monotonic() < deadline and (lives := [one for one in lives if signalled(one, 0)]):
+                time.sleep(0.1)
 
     def execute(self, path: Path) -> None:
         """Execute a notebook and compare what it shows."""
