@@ -16,7 +16,6 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import duckdb
 import numpy as np
@@ -31,7 +30,7 @@ from curate.row_keys import short_key, shown_keys, write_row_keys
 from curate.settings.copies import ContaminationSettings, MatchSettings, sought
 from curate.signals import SIGNALS
 from curate.workspace import Workspace
-from winnow.files import sha256_bytes, write_json
+from winnow.files import file_name, sha256_bytes, write_json
 from winnow.parquet.table_parts import Parts, PartTask
 from winnow.parquet.tables import database, literal, parquet, query_batches, write_parquet
 from winnow.run import file_stats
@@ -224,7 +223,7 @@ def find_contamination(
 
 
 def _matches(workspace: Workspace, benchmark: str) -> Parts:
-    return Parts(workspace.contaminated / quote(benchmark, safe=""))
+    return Parts(workspace.contaminated / file_name(benchmark))
 
 
 def _against(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections import Counter
@@ -30,11 +31,14 @@ class CsvForm:
 def csv_form(path: Path) -> CsvForm:
     """The form of a CSV file, by its letters and its first line."""
     with open_utf8(path) as handle:
-        header = handle.readline(MAX_HEADER).decode("utf-8", "replace")
-    encoding = encoding_of(path)
-    if encoding == "utf-8" and header.startswith("\ufeff"):
+        header = handle.readline(MAX_HEADER)
+    return _form(encoding_of(path), header)
+
+
+def _form(encoding: str, header: bytes) -> CsvForm:
+    if encoding == "utf-8" and header.startswith(codecs.BOM_UTF8):
         encoding = "utf-8-sig"
-    return CsvForm(encoding, max(",;\t|", key=header.count))
+    return CsvForm(encoding, max(",;\t|", key=header.decode("utf-8", "replace").count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +123,10 @@ def csv_rows_between(path: Path, header: int, start: int, end: int, where: str) 
     with path.open("rb") as handle:
         names = handle.read(header) if start else b""
         handle.seek(start)
-        data = handle.read(end - start)
-    return _rows(path, _records(io.BytesIO(names + data), csv_form(path)), where, line_count(names))
+        data = io.BytesIO(names + handle.read(end - start))
+    form = _form("utf-8", data.readline(MAX_HEADER))
+    data.seek(0)
+    return _rows(path, _records(data, form), where, line_count(names))
 
 
 def line_count(data: bytes) -> int:

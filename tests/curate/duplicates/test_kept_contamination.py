@@ -151,3 +151,11 @@ def test_which_match_a_row_names_depends_on_no_other_row(tmp_path, monkeypatch, 
     space = Workspace(tmp_path / "train")
     assert pq.read_table(space.contamination_rows)["evaluation"].to_pylist()[0] == "v1"
     assert json.loads(space.contamination_counts.read_text())[0]["evaluation_images_found"] == 3
+
+
+def test_a_long_name_in_another_alphabet_is_a_folder(tmp_path):
+    rows, name = [sample("1", ["a"])], "评" * 80
+    held = store(tmp_path / "held", HELD, [IMAGES["a1"]])
+    with_long_name, _ = found(tmp_path / "long", [rows], [(name, held)])
+    assert [folder.name for folder in (tmp_path / "long/train/work/contaminated").iterdir()] == [name]
+    assert with_long_name == found(tmp_path / "again", [rows], [(name, held)])[0]
