@@ -19,15 +19,7 @@ from curate.content import as_text
 from curate.readers import LAYOUTS, OpenedSource, open_source, other_files
 from curate.readers.assembling import ReadSource, assemble, check_ids
 from curate.readers.base import archives_of, folder_of
-from curate.readers.below_root import (
-    AnotherFolderError,
-    Below,
-    Opened,
-    absolute,
-    common,
-    first_folders,
-    rebased_rows,
-)
+from curate.readers.below_root import AnotherFolderError, Below, Opened, absolute, common, first_folders, rebased_rows
 from curate.readers.facts import Counting, SourceFacts
 from curate.readers.fetched import here, places_of
 from curate.readers.images.store import Fetcher, ImageStore

@@ -18,7 +18,6 @@ from winnow.files import write_json
 from winnow.parquet.tables import database, literal, parquet, query_batches, write_parquet
 
 REPORT = pa.schema([*CONTAMINATION, ("dropped", pa.bool_()), ("reason", pa.string())])
-
 _COUNTED = {
     "rows": "count(DISTINCT sample_id)",
     "rows_with_same_question": "count(DISTINCT sample_id) FILTER (WHERE same_question)",

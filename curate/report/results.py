@@ -1,8 +1,4 @@
-"""Writes a curation's results: samples.jsonl (kept rows), samples.parquet (all rows), ledger.jsonl (dropped, flagged).
-
-Also ``contamination.parquet`` and ``contamination.json``: what evaluation sets share with the data, and whether it was
-dropped; and the counts of all that, for the manifest, the card and the terminal.
-"""
+"""Writes the results: kept rows (samples.jsonl), all rows (samples.parquet), dropped or flagged ones (ledger.jsonl)."""
 
 from __future__ import annotations
 

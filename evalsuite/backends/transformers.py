@@ -25,14 +25,7 @@ from evalsuite.backends.greedy import (
     prepare,
     written_reply,
 )
-from evalsuite.backends.model import (
-    Loaded,
-    input_settings,
-    load_model,
-    load_processor,
-    model_digest,
-    pinned_model,
-)
+from evalsuite.backends.model import Loaded, input_settings, load_model, load_processor, model_digest, pinned_model
 from evalsuite.backends.sampling import next_tokens
 from evalsuite.recipe import EvalRecipe, ModelSettings
 from winnow.rows.conversations import IMAGE_MARKER

@@ -34,14 +34,7 @@ from evalsuite.metrics.base import Row
 from evalsuite.report.html import html_report
 from evalsuite.report.markdown import markdown_report
 from evalsuite.statistics import LEVEL
-from evalsuite.store import (
-    PREDICTIONS,
-    TIMINGS,
-    predictions_schema,
-    remove_parts,
-    write_predictions,
-    write_timings,
-)
+from evalsuite.store import PREDICTIONS, TIMINGS, predictions_schema, remove_parts, write_predictions, write_timings
 from evalsuite.tasks.spec import TaskSpec, dumped, load_spec, side_by_side
 from winnow.corrections import read_corrections, resolve
 from winnow.errors import UserError

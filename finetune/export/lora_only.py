@@ -11,14 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from finetune.export.merge import full_precision_base
-from finetune.export.outputs import (
-    Parity,
-    compare,
-    load_adapter,
-    open_run,
-    parity_sentence,
-    reference_outputs,
-)
+from finetune.export.outputs import Parity, compare, load_adapter, open_run, parity_sentence, reference_outputs
 from finetune.export.stream import Into
 from finetune.report.serving import lora_options, refusals, serving_notes
 from finetune.training.prompts import read_prompts

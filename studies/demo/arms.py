@@ -15,15 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from evalsuite.statistics.resampling import (
-    LEVEL,
-    REPLICATES,
-    Floats,
-    cluster_codes,
-    percentiles,
-    resample,
-    sums_by,
-)
+from evalsuite.statistics.resampling import LEVEL, REPLICATES, Floats, cluster_codes, percentiles, resample, sums_by
 from studies.demo.lab import Lab, run_stage
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file, write_text

@@ -119,3 +119,29 @@ def repeated(space: Workspace) -> list[dict]:
     with duckdb.connect() as connection:
         create_views(connection, space)
         return connection.sql("SELECT * FROM duplicates ORDER BY position").to_arrow_table().to_pylist()
+
+
+def changed(parts, chance, new):
+    """The parts of some rows after a random edit; ``new`` gives rows to add."""
+    parts = [list(rows) for rows in parts]
+    rows = chance.choice(parts)
+    place = chance.randrange(len(rows) or 1)
+    match chance.choice(["append", "insert", "change", "remove", "move", "add part", "remove part", "turn round"]):
+        case "append":
+            rows.append(next(new))
+        case "insert":
+            rows.insert(place, next(new))
+        case "change":
+            rows[place : place + 1] = [next(new)]
+        case "remove":
+            del rows[place : place + 1]
+        case "move":
+            chance.choice(parts).extend(rows[:1])
+            del rows[:1]
+        case "add part":
+            parts.insert(chance.randrange(len(parts)), [next(new) for _ in range(9)])
+        case "remove part" if len(parts) > 2:
+            parts.remove(rows)
+        case _:
+            rows.reverse()
+    return parts

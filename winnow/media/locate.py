@@ -19,7 +19,6 @@ from winnow.media.images import IMAGE_SUFFIXES, LINKED_OUT, NOT_MEASURED, UNAVAI
 from winnow.remote import addresses, storage
 
 _PROTOCOLS = ("http://", "https://")
-
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
 
 
@@ -66,7 +65,6 @@ def _named(path: str) -> str:
 
 
 _LONGEST_BUCKET = 63  # characters of a name
-
 _SAME = ({"JPEG", "MPO"}, {"BMP", "DIB"}, {"ICO", "CUR"}, {"HEIF", "AVIF"})
 
 

@@ -18,15 +18,10 @@ SCHEMES = {
 }  # fmt: skip
 
 _ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/(?:/|(?=[^/]))", re.IGNORECASE)  # a `Path` has swallowed the second /
-
 _BUCKET = re.compile(r"[A-Za-z0-9][\w.@:-]*", re.ASCII)  # of HDFS and Azure also host and port, or container and host
-
 _FOLDER = "winnow-objects"
-
 _MIRRORED = re.compile(rf"^(?P<mirror>.*?/{_FOLDER}/(?P<scheme>[a-z0-9]+)(@[^/]*)?)(/(?P<rest>.*))?$", re.DOTALL)
-
 _LONGEST_KEY = 1024  # bytes, of every store
-
 SIGN_IN = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS, or run `gcloud auth application-default login`",

@@ -1,4 +1,4 @@
-"""Objects on ``s3://``, ``gs://``, ``az://`` and ``hdfs://``: what they are called here, and how they come and go.
+"""Objects on ``s3://``, ``gs://``, ``az://`` and ``hdfs://``: how they are found, fetched, written and removed.
 
 An object is read as a file of the mirror, a folder of this machine with the store's own paths, so that every reader of
 files reads it. A file of the mirror has the object's size, and a time that is made of the object's time and version

@@ -8,15 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from winnow.rows.carried import objects_of
-from winnow.rows.conversations import (
-    NAMED_ROLES,
-)
-from winnow.rows.conversations import Turn as Turn
+from winnow.rows.conversations import NAMED_ROLES
 from winnow.rows.parts import json_text
 from winnow.rows.records import Sample, majority, to_record, without_markers
 
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
-
 _PLAIN_ASCII = bytes(ord(sign.lower()) if sign.isalnum() else 32 for sign in map(chr, range(128))).ljust(256)
 
 

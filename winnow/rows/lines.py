@@ -10,11 +10,9 @@ from typing import IO, Any
 
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.rows.conversations import Turn as Turn
 from winnow.rows.records import BadRow, Sample, from_record
 
 MAX_LINE = 64 << 20  # bytes of the longest row that is read
-
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 

@@ -17,13 +17,7 @@ from typing import Any, NamedTuple
 from winnow.errors import UserError
 from winnow.files import digest_of
 from winnow.rows.carried import listed_files, placed, read_carried, unknown_turn_fields
-from winnow.rows.conversations import (
-    ReadTurn,
-    joined_media,
-    own_turns,
-    read_conversation,
-    with_video_markers,
-)
+from winnow.rows.conversations import ReadTurn, joined_media, own_turns, read_conversation, with_video_markers
 from winnow.rows.conversations import Turn as Turn
 from winnow.rows.parts import IMAGE_MARKER, MEDIA_MARKERS, VIDEO_MARKER
 

@@ -14,7 +14,7 @@ from curate.settings.copies import ContaminationSettings
 from curate.settings.sources import SourceSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.test_duplicate_rows import near
-from tests.curate.stored import image, put_parts, sample, store
+from tests.curate.stored import changed, image, put_parts, sample, store
 
 SETTINGS = ContaminationSettings(against=[SourceSettings(location="x")], max_mean_diff=6)
 LETTERS = "abcdefgh"
@@ -57,27 +57,6 @@ def found(folder, parts, evaluations, measured=None):
     find_contamination(space, evaluations, SETTINGS)
     assert not list(space.work.glob("*.u8"))
     return space.contamination_rows.read_bytes(), space.contamination_counts.read_bytes()
-
-
-def changed(parts, chance, new):
-    """One edit of the rows."""
-    parts = [list(part) for part in parts]
-    rows = chance.choice(parts)
-    place = chance.randrange(len(rows) or 1)
-    match chance.choice(["append", "insert", "change", "remove", "add part", "remove part"]):
-        case "append":
-            rows.append(next(new))
-        case "insert":
-            rows.insert(place, next(new))
-        case "change":
-            rows[place : place + 1] = [next(new)]
-        case "remove":
-            del rows[place : place + 1]
-        case "remove part" if len(parts) > 2:
-            parts.remove(rows)
-        case _:
-            parts.insert(chance.randrange(len(parts)), [next(new) for _ in range(5)])
-    return parts
 
 
 @pytest.mark.parametrize("seed", range(3))

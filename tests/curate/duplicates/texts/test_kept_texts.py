@@ -11,7 +11,7 @@ from curate.rules.corrected import CORRECTED
 from curate.settings.copies import TextSettings
 from curate.workspace import Workspace
 from tests.curate.duplicates.texts.test_texts import edited
-from tests.curate.stored import put_parts, sample
+from tests.curate.stored import changed, put_parts, sample
 
 TEMPLATE = "the picture shows a very large {} that stands on the table of the old kitchen beside the door"
 SETTINGS = TextSettings(of=("question", "row"), threshold=0.7, min_words=4)
@@ -37,32 +37,6 @@ def rows_of(seed):
     for number, text in enumerate(texts):
         question = chance.choice(["", "Say what you see in it.", "", "Why?", text[::-1]])
         yield sample(f"{seed}/{number}", [], question, text, bad_row=chance.choice([None] * 9 + ["broken"]))
-
-
-def changed(parts, chance, new):
-    """One edit of the rows."""
-    parts = [list(rows) for rows in parts]
-    rows = chance.choice(parts)
-    place = chance.randrange(len(rows) or 1)
-    match chance.choice(["append", "insert", "change", "remove", "move", "add part", "remove part", "turn round"]):
-        case "append":
-            rows.append(next(new))
-        case "insert":
-            rows.insert(place, next(new))
-        case "change":
-            rows[place : place + 1] = [next(new)]
-        case "remove":
-            del rows[place : place + 1]
-        case "move":
-            chance.choice(parts).extend(rows[:1])
-            del rows[:1]
-        case "add part":
-            parts.insert(chance.randrange(len(parts)), [next(new) for _ in range(9)])
-        case "remove part" if len(parts) > 2:
-            parts.remove(rows)
-        case _:
-            rows.reverse()
-    return parts
 
 
 @pytest.mark.parametrize("seed", range(4))
