@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any
 
 _LONGEST_HEADER = 1 << 20  # bytes of one long name or PAX header
 _MOST_HEADERS = 16  # in a row, before the member that they are about
@@ -14,6 +17,12 @@ _MOST_HEADERS = 16  # in a row, before the member that they are about
 # seconds of CPU for each 16 MiB to read, and can be packed to nothing.
 _HEADER_RATIO, _HEADERS_ALWAYS = 100, 64 << 20
 _MAX_RATIO, _ALWAYS = 1000, 1 << 30  # unpacked bytes for one byte of the file, and what any file may unpack to
+_PACKED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+    b"]\0\0": lzma.LZMAFile,
+}
 _LONG = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
@@ -54,11 +63,33 @@ class _Shard(tarfile.TarFile):
 
 
 @contextmanager
-def open_tar(path: Path, mode: Literal["r|*", "r:"]) -> Iterator[tarfile.TarFile]:
-    """Open a tar file; what it holds raises ``tarfile.ReadError`` where it is beyond the caps of headers."""
-    with _Shard.open(path, mode, tarinfo=_Member) as shard:
-        shard.most_of_headers = max(_HEADERS_ALWAYS, _HEADER_RATIO * path.stat().st_size)
+def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open a tar file, packed by gzip, bzip2 or xz or plain, to be read once from its start to its end.
+
+    What it holds raises ``tarfile.ReadError`` where it is beyond the caps of headers.
+    """
+    with ExitStack() as opened:
+        # Unpacked by the libraries' files: tarfile's own stream unpacks all that a block of the file holds at once.
+        file: IO[bytes] = opened.enter_context(path.open("rb"))
+        start = file.read(6)
+        file.seek(0)
+        for magic, unpacked in _PACKED.items():
+            if start.startswith(magic):
+                file = opened.enter_context(unpacked(file))
+        yield opened.enter_context(_opened(path, "r|", file))
+
+
+@contextmanager
+def open_plain_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    """Open a tar file that is not packed, whose members may be read in any order, with the same caps of headers."""
+    with _opened(path, "r:", None) as shard:
         yield shard
+
+
+def _opened(path: Path, mode: Any, file: IO[bytes] | None) -> _Shard:
+    shard = _Shard.open(path, mode, fileobj=file, tarinfo=_Member)
+    shard.most_of_headers = max(_HEADERS_ALWAYS, _HEADER_RATIO * path.stat().st_size)
+    return shard
 
 
 def members_of(shard: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:

@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from curate.readers.files.tar import members_of, open_tar
+from curate.readers.files.tar import members_of, open_plain_tar
 from curate.readers.files.zip import MOST_LISTED, BoundedZip
 from curate.readers.images.store import content_path
 from winnow.media.locate import unavailable
@@ -175,7 +175,7 @@ def _zip_members(file: zipfile.ZipFile) -> Iterator[tuple[str, _Member]]:
 def _tar_members(path: Path) -> Iterator[tuple[str, _Member]]:
     """Of a tar that is not compressed, because only such a one can be read at any place."""
     listed = 0
-    with open_tar(path, "r:") as packed:
+    with open_plain_tar(path) as packed:
         for number, info in enumerate(members_of(packed, path)):
             listed += len(info.name)
             if number == _MAX_MEMBERS:

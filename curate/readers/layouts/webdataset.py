@@ -73,7 +73,7 @@ class _Shard:
 def _rows(path: Path) -> Iterator[RawRow | BadRow]:
     """Samples of a shard as rows of columns."""
     for key, members in _groups(path):
-        where = f"{path}: {key}"
+        where = f"{path}: {key}" if key else str(path)
         if isinstance(members, str):
             yield BadRow(where, members, 0)
             continue
@@ -136,7 +136,7 @@ def _members(path: Path) -> Iterator[tuple[str, str, bytes | str]]:
     """Key, suffix and bytes of each member; one last text if the shard is damaged."""
     key, size = "", 0
     try:
-        with open_tar(path, "r|*") as shard:
+        with open_tar(path) as shard:
             for member in members_of(shard, path):
                 last, (key, suffix) = key, _split_name(member.name)
                 if not member.isreg() or not suffix or key.rpartition("/")[2].startswith("__"):

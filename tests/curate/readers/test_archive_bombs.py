@@ -1,5 +1,6 @@
 """Archives that claim or unpack to far more than they are cost their rows, in bounded memory."""
 
+import bz2
 import gzip
 import io
 import lzma
@@ -120,6 +121,15 @@ def test_a_shard_that_unpacks_to_far_more_than_it_has_is_not_read_to_its_end(tmp
     assert lines[0] == "a ['txt']"
     assert "unpacks to more than 1,073,741,824 bytes" in lines[1]
     assert used < 100
+
+
+@pytest.mark.parametrize(("ending", "packed"), [("bz2", bz2.compress), ("xz", lzma.compress)])
+def test_what_is_passed_over_is_not_unpacked_at_once(tmp_path, ending, packed):
+    path = tmp_path / f"s.tar.{ending}"
+    path.write_bytes(packed(header("__passed.bin", 128 << 20) + bytes(128 << 20) + GOOD + bytes(1024)))
+    lines, used = groups(path)
+    assert lines == ["a ['txt']", "b ['txt']"]
+    assert used < 60
 
 
 @pytest.mark.parametrize("size", [-1, -(1 << 40)])
