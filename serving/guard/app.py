@@ -100,6 +100,8 @@ class Guard:
             trace.verdict, trace.stage, trace.rule = "error", "request", "disconnected"
         finally:
             self._record(trace)
+            if not trace.is_recorded:
+                self._count(trace)
 
     async def _held(self, exchange: Exchange, client: Client, trace: _Trace) -> None:
         body = await exchange.body(self.policy.requests)
@@ -134,9 +136,8 @@ class Guard:
             await self._streamed(exchange, request, answer, trace)
         else:
             made = answer.whole(await self.upstream.whole(request.body))
+            self._passed(trace)
             await exchange.respond(200, made)
-        if answer.stopped is None:
-            trace.verdict, trace.stage, trace.rule, trace.status = "pass", "", "", 200
 
     async def _checked(self, request: ChatRequest, trace: _Trace) -> None:
         allowed = self._allowed.now()
@@ -190,6 +191,8 @@ class Guard:
             error = answer.refusal()
             self._refused(trace, error)
             await exchange.cut(error, self.policy)
+        else:
+            self._passed(trace)
         await exchange.end()
 
     # ---- what is remembered of it ----------------------------------------------------------------
@@ -198,14 +201,27 @@ class Guard:
         trace.stage, trace.rule, trace.status, trace.score = error.stage, error.rule, error.status, error.score
         trace.digest, trace.contents = self.log.contents_of(error.contents)
         self.metrics.rules.labels(_label(error.rule)).inc()
+        self._record(trace)
+
+    def _passed(self, trace: _Trace) -> None:
+        """Keep the record of an answer before its end is sent.
+
+        Raises:
+            RefusedError: it cannot be kept.
+        """
+        trace.verdict, trace.stage, trace.rule, trace.status = "pass", "", "", 200
+        self._record(trace)
+        self._check_log()
 
     def _record(self, trace: _Trace) -> None:
+        """Write the line of a request, unless that is done."""
+        if trace.is_recorded:
+            return
         masked = trace.answer.masked if trace.answer is not None else []
         if trace.verdict == "pass" and masked:
             trace.verdict, trace.stage, trace.rule = "mask", "text_out", ", ".join(masked)
         elif trace.verdict == "pass" and trace.cleaned:
             trace.verdict, trace.stage, trace.rule = "clean", "text_in", ", ".join(trace.cleaned)
-        self.metrics.requests.labels(trace.verdict, trace.stage).inc()
         model = trace.request.body["model"] if trace.request is not None else ""
         try:
             self.log.write(
@@ -216,9 +232,13 @@ class Guard:
                     guard_ms=round(trace.guard_ms, 3), contents=trace.contents,
                 )
             )  # fmt: skip
-            self._log_works = True
+            self._log_works = trace.is_recorded = True
+            self._count(trace)
         except LogError:
             self._log_works = False
+
+    def _count(self, trace: _Trace) -> None:
+        self.metrics.requests.labels(trace.verdict, trace.stage).inc()
 
     def _check_log(self) -> None:
         """Nothing is forwarded of which no record can be kept, unless the policy says so; tried anew each time."""
@@ -306,6 +326,7 @@ class _Trace:
         self.images: Sequence[str] = ()
         self.cleaned: list[str] = []
         self.guard_ms = 0.0
+        self.is_recorded = False
         self.request: ChatRequest | None = None
         self.answer: Answer | None = None
 
