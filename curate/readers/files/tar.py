@@ -17,7 +17,7 @@ _MOST_HEADERS = 16  # in a row, before the member that they are about
 # seconds of CPU for each 16 MiB to read, and can be packed to nothing.
 _HEADER_RATIO, _HEADERS_ALWAYS = 100, 64 << 20
 _MAX_RATIO, _ALWAYS = 1000, 1 << 30  # unpacked bytes for one byte of the file, and what any file may unpack to
-_PACKED: dict[bytes, Callable[[IO[bytes]], IO[bytes]]] = {
+_PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
