@@ -40,7 +40,7 @@ from winnow.rows.records import BadRow
 from winnow.run import Stages
 
 # Raise it when readers make other rows from the same input.
-VERSION = 8
+VERSION = 9
 # Settings that change how images are fetched, but not which ones arrive.
 HOW_TO_FETCH = frozenset(
     {"concurrency", "per_host", "timeout", "deadline", "attempts", "backoff", "max_wait", "max_redirects"}

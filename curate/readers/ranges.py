@@ -34,6 +34,7 @@ from winnow.files import read_json, sha256_file, write_json
 from winnow.remote.addresses import shown
 from winnow.rows.lines import MAX_LINE, parse_json
 from winnow.rows.records import BadRow
+from winnow.rows.repeated_keys import refuse_repeated_keys
 
 LEAST_ROWS, MOST_ROWS = 8192, 32768  # of a range; one in ``LEAST_ROWS`` lines between them may end it
 _MOST_BYTES = 32 << 20
@@ -293,9 +294,11 @@ def _parsed(line: bytes) -> Any:
     if deep or _LONG in line.translate(_DIGITS):
         return parse_json(line)
     try:
-        return orjson.loads(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return parse_json(line)
+    refuse_repeated_keys(line, value)
+    return value
 
 
 class KnownRanges:

@@ -11,6 +11,7 @@ from typing import IO, Any
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
 from winnow.rows.records import BadRow, Sample, from_record
+from winnow.rows.repeated_keys import refuse_repeated_keys
 
 MAX_LINE = 64 << 20  # bytes of the longest row that is read
 SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -34,8 +35,8 @@ def parse_json(text: bytes) -> Any:
     """Parse untrusted JSON; a whole number of more than 4,300 digits becomes a ``LongInteger``.
 
     Raises:
-        ValueError: not JSON, not UTF-8, nested too deeply, or with text that UTF-8 cannot hold (half of a
-            surrogate pair).
+        ValueError: not JSON, not UTF-8, nested too deeply, an object with two values for one key, or with text that
+            UTF-8 cannot hold (half of a surrogate pair).
     """
     try:
         try:
@@ -46,6 +47,7 @@ def parse_json(text: bytes) -> Any:
             value = json.loads(text, parse_int=_integer)
         if SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
+        refuse_repeated_keys(text, value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     return value

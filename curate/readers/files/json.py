@@ -20,6 +20,7 @@ from winnow.errors import UserError
 from winnow.rows.conversations import are_turns, holds_conversation
 from winnow.rows.lines import MAX_LINE, SURROGATE, numbered_lines, parse_json
 from winnow.rows.records import BadRow
+from winnow.rows.repeated_keys import refuse_repeated_keys
 
 _SURROGATE = re.compile(SURROGATE.pattern.decode())
 _HEAD_BYTES = 64 << 20
@@ -365,6 +366,11 @@ def _value(path: Path, text: JsonText, name: str, position: int) -> RawRow | Bad
     suspicious = _SURROGATE.search(text.buffer, *text.last) or not name.isascii()
     if suspicious and _has_half_pair([name, value]):
         return BadRow(where, "holds half a surrogate pair, which is not text", position)
+    begin, end = text.last
+    try:
+        refuse_repeated_keys(text.buffer[begin:end].encode("utf-8", "surrogatepass"), value)
+    except ValueError as error:
+        return BadRow(where, str(error), position)
     return RawRow(value, where, position, name, offset)
 
 
