@@ -162,12 +162,33 @@ def _named(value: Any, names: list[str]) -> Any:
 
 def _in_parts(batches: Iterable[Any]) -> Iterator[Any]:
     """Batches cut to about 8 MiB, and checked: what an untrusted file says of its lengths is not to be relied on."""
+    import pyarrow as pa
+
     for batch in batches:
         size = _rows_at_once(batch.num_rows, batch.nbytes)
         for begin in range(0, batch.num_rows, size):
             part = batch.slice(begin, size)
-            part.validate(full=True)
+            try:
+                part.validate(full=True)
+            except pa.ArrowInvalid:
+                # With its texts as bytes: one that is not UTF-8 costs its row, when that is converted.
+                for column in part.columns:
+                    column.view(_of_bytes(column.type)).validate(full=True)
             yield part
+
+
+def _of_bytes(kind: Any) -> Any:
+    """A type of Arrow with bytes in place of texts."""
+    import pyarrow as pa
+
+    texts = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary(), pa.string_view(): pa.binary_view()}
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_of_bytes(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_of_bytes(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_of_bytes(kind.value_type)))
+    return texts.get(kind, kind)
 
 
 def batch_rows(table: Any) -> int:

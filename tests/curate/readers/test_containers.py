@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from curate.exports.filtered import write_filtered
 from curate.readers import open_source
+from curate.readers.files.arrow import _of_bytes
 from curate.readers.files.json import iter_json
 from curate.readers.files.rows import iter_rows, notes_on
 from curate.readers.images.store import content_path
@@ -123,6 +124,35 @@ def test_arrow_files_of_every_kind(tmp_path, kind):
         with pa.OSFile(str(path), "wb") as sink, make(sink, table.schema) as out:
             out.write_table(table)
     assert [row.value for row in iter_rows(path)] == table.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.string(), pa.large_string(), pa.string_view(), pa.list_(pa.string()), pa.large_list(pa.large_string()),
+        pa.struct({"value": pa.string()}), pa.list_(pa.struct({"from": pa.int8(), "value": pa.string()})),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_text_of_arrow_that_is_not_utf8_costs_its_row(tmp_path, kind):
+    as_bytes = _of_bytes(kind)
+    assert as_bytes != kind
+
+    def value(data):
+        if pa.types.is_struct(kind):
+            return {"value": data}
+        if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
+            return [{"from": 1, "value": b"fine"}, {"from": 2, "value": data}]
+        return [b"fine", data] if pa.types.is_nested(kind) else data
+
+    texts = pa.array([value(b"longer than a view holds itself"), value(b"\xff"), value(b"c")], as_bytes).view(kind)
+    batch = pa.record_batch([pa.array(["1", "2", "3"]), texts], ["id", "t"])
+    with pa.OSFile(str(tmp_path / "a.arrow"), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as out:
+        out.write_batch(batch)
+    first, bad, last = iter_rows(tmp_path / "a.arrow")
+    assert (first.value["id"], last.value["id"]) == ("1", "3")
+    assert "longer than" in str(first.value["t"])
+    assert isinstance(bad, BadRow) and bad.reason.startswith("'t' of type")
 
 
 @settings(max_examples=150, suppress_health_check=list(HealthCheck), deadline=None)
