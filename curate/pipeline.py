@@ -75,7 +75,7 @@ from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import sha256_file
 from winnow.parquet.table_parts import Runner
-from winnow.remote import addresses, storage
+from winnow.remote import addresses, mirror_files, storage
 from winnow.remote.addresses import local
 from winnow.remote.published import bring, published
 from winnow.run import MANIFEST, Stages, is_current, read_manifest, write_manifest
@@ -513,7 +513,7 @@ class Curation:
         return [local(settings.out) if settings.out else exports / settings.to for settings in self.recipe.exports]
 
     def _exports_are_complete(self) -> bool:
-        return all(storage.exists(folder / MANIFEST) for folder in self._export_folders())
+        return all(mirror_files.exists(folder / MANIFEST) for folder in self._export_folders())
 
     def _sets(self) -> list[ImageSet]:
         """The curated set, then the evaluation sets."""

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from curate.engines.far import Sight
-from winnow.remote import addresses, storage
+from winnow.remote import addresses, mirror_files, storage
 
 
 @dataclass(frozen=True)
@@ -54,9 +54,9 @@ def bring(
     if found is None or found.size > max_bytes:
         if os.path.lexists(file):  # which no name or folder in its way makes fail
             file.unlink()
-    elif not storage.is_current(found, file):
+    elif not mirror_files.is_current(found, file):
         try:
-            storage.fetch(found, file)
+            mirror_files.fetch(found, file)
         except addresses.StorageError as error:
             return error
         return "fetched"

@@ -1,8 +1,8 @@
 """Sources on object storage as sources on this machine.
 
-What a source names is brought to the mirror (``winnow.remote.storage``): a file, the files of a pattern, or a folder
-with all that lies in it. Of an image root only the images that rows name are fetched, later: those of an archive in it
-at once.
+What a source names is brought to the mirror (``winnow.remote.mirror_files``): a file, the files of a pattern, or a
+folder with all that lies in it. Of an image root only the images that rows name are fetched, later: those of an archive
+in it at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from curate.readers.location import expanded
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.remote import addresses, storage
+from winnow.remote import addresses, mirror_files, storage
 
 
 def here(settings: SourceSettings) -> SourceSettings:
@@ -48,8 +48,8 @@ def location_here(location: str) -> str:
         return _pattern_here(url)
     found = storage.find(url)
     if found is not None:
-        return str(storage.fetch(found))
-    storage.fetch_below(url)
+        return str(mirror_files.fetch(found))
+    mirror_files.fetch_below(url)
     return str(addresses.mirror(url))
 
 
@@ -82,7 +82,7 @@ def _pattern_here(url: str) -> str:
         folder = f"{scheme}://{'/'.join(parts[:fixed])}"
         below = storage.objects_below(folder)
         fitting = [each for each in below if _fits(each.url.removeprefix(f"{folder}/").split("/"), parts[fixed:])]
-        storage.fetch_all(fitting)
+        mirror_files.fetch_all(fitting)
         wanted = {addresses.mirror(each.url) for each in fitting}
         place = addresses.mirror(folder)
         for file in place.rglob("*"):  # a shard that is no longer there
@@ -114,4 +114,4 @@ def _object_here(url: str, key: str) -> Path:
     found = storage.find(url)
     if found is None:
         raise UserError(f"{key} {url}: no such object")
-    return storage.fetch(found)
+    return mirror_files.fetch(found)

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from winnow.media.locate import is_url
 from winnow.remote.addresses import url_of
-from winnow.remote.storage import is_object
+from winnow.remote.mirror_files import is_object
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_./-]*")  # matches nothing odd but `../` and `//`, and is much faster
 _ODD = re.compile(r"[\\%]|[^\x00-\x7f]|^[\s/]|\s$|^\./|\.\./|//|^file:", re.IGNORECASE)

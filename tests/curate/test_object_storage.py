@@ -15,7 +15,7 @@ from tests.curate import sets
 from tests.curate.test_pipeline import digests, make
 from tests.object_store import object_store
 from winnow.errors import UserError
-from winnow.remote import addresses, storage
+from winnow.remote import addresses, mirror_files
 from winnow.rows.lines import read_jsonl
 from winnow.run import read_manifest
 
@@ -251,7 +251,7 @@ def test_an_image_root_that_is_not_there_is_said(store, tmp_path):
 
 def test_a_store_that_fails_for_a_while_is_no_fact_about_the_data(runs, store, monkeypatch, tmp_path):
     wanted = recipe("s3://bucket/data", tmp_path / "out")
-    real = storage.fetch
+    real = mirror_files.fetch
 
     def broken(found, file=None):
         if found.url.endswith(("a.png", "b.png")):
@@ -259,10 +259,10 @@ def test_a_store_that_fails_for_a_while_is_no_fact_about_the_data(runs, store, m
         return real(found, file)
 
     monkeypatch.setenv("WINNOW_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(storage, "fetch", broken)
+    monkeypatch.setattr(mirror_files, "fetch", broken)
     assert "cannot be reached" in (pipeline.run(wanted, "recipe.yaml").not_measured or "")
     assert errors(tmp_path / "out")["set/train/1"]["error"] == "not_measured"
-    monkeypatch.setattr(storage, "fetch", real)
+    monkeypatch.setattr(mirror_files, "fetch", real)
     assert pipeline.run(wanted, "recipe.yaml").seconds
     assert (tmp_path / "out/ledger.jsonl").read_bytes() == (runs / "remote/ledger.jsonl").read_bytes()
 

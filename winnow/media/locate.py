@@ -16,7 +16,7 @@ from pathlib import Path
 
 from winnow.errors import UserError, is_unreachable
 from winnow.media.images import IMAGE_SUFFIXES, LINKED_OUT, NOT_MEASURED, UNAVAILABLE
-from winnow.remote import addresses, storage
+from winnow.remote import addresses, mirror_files, storage
 
 _PROTOCOLS = ("http://", "https://")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+")
@@ -144,7 +144,7 @@ def _fetched(file: str, max_bytes: int) -> Located | None:
             too_large = f"{found.size} bytes, the cap is {max_bytes}"
             return Located(None, found.size, found.time_ns, "too_large_bytes", too_large)
         if found is not None:
-            storage.fetch(found, Path(file))
+            mirror_files.fetch(found, Path(file))
     except addresses.StorageError as error:
         # Without credentials, or an answer, nothing is known of the image.
         kind = NOT_MEASURED if error.kind in ("credentials", "remote_unavailable") else error.kind

@@ -19,7 +19,7 @@ from pathlib import Path
 from winnow.media.images import IMAGE_SUFFIXES, LINKED_OUT
 from winnow.media.locate import is_text
 from winnow.remote.addresses import shown
-from winnow.remote.storage import names_below
+from winnow.remote.mirror_files import names_below
 
 # Kind of hint → meaning.
 KINDS = {

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from winnow.errors import UserError
 from winnow.files import parse_json, sha256_file, write_json
-from winnow.remote import addresses, storage
+from winnow.remote import addresses, mirror_files, storage
 from winnow.remote.storage_lock import LOCK, locked
 from winnow.run import MANIFEST
 
@@ -96,7 +96,7 @@ def bring(folder: Path) -> None:
     def fetch(name: str) -> _Known:
         file, found, entry = folder / name, there[name], listed.get(name)
         file.unlink(missing_ok=True)
-        storage.fetch(found, file)
+        mirror_files.fetch(found, file)
         if entry is None or entry.object_ns != found.time_ns:  # written by a run that was then killed
             return _Known(sha256_file(file), found.size, found.time_ns, found.time_ns)
         os.utime(file, ns=(entry.mtime_ns, entry.mtime_ns))
@@ -118,7 +118,7 @@ def brought(place: Path) -> Path:
     url = addresses.address(place)
     found = storage.find(url)
     if found is not None:
-        return storage.fetch(found)
+        return mirror_files.fetch(found)
     if storage.find(f"{url}/{MANIFEST}") is None:
         raise UserError(f"{url}: no such object, and no result with a {MANIFEST}; check the address")
     bring(addresses.mirror(url))

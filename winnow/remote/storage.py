@@ -1,9 +1,7 @@
-"""Objects on ``s3://``, ``gs://``, ``az://`` and ``hdfs://``: how they are found, fetched, written and removed.
+"""Objects on ``s3://``, ``gs://``, ``az://`` and ``hdfs://``: how they are found, written and removed.
 
-An object is read as a file of the mirror, a folder of this machine with the store's own paths, so that every reader of
-files reads it. A file of the mirror has the object's size, and a time that is made of the object's time and version
-(its ETag): it is current if both are the same, on every machine, without any record. Credentials and endpoints come
-from the environment, as every client of that store reads them.
+``winnow.remote.mirror_files`` fetches them. Credentials and endpoints come from the environment, as every client of
+that store reads them.
 
 fsspec and its clients, not ``pyarrow.fs``: listings have ETags, and an object can be written only where there is none.
 """
@@ -11,11 +9,8 @@ fsspec and its clients, not ``pyarrow.fs``: listings have ETags, and an object c
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import hashlib
-import os
 import re
-import shutil
 import threading
 from array import array
 from collections import defaultdict
@@ -27,19 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from winnow.errors import UserError
-from winnow.files import atomic_path
 from winnow.hash_index import HashIndex
 from winnow.remote.addresses import (
     SCHEMES,
     SIGN_IN,
     StorageError,
-    cache_folder,
-    mirror,
-    naming,
     parent,
     plain_key,
     redacted,
-    url_of,
 )
 
 AT_ONCE = 32  # requests; what a client needs to fill a line, and a store takes from everyone
@@ -71,13 +61,7 @@ class Object:
     time_ns: int
 
 
-# --- the mirror ---
-
-
-# --- the store ---
-
-
-def _opened(url: str) -> tuple[Any, str]:
+def opened(url: str) -> tuple[Any, str]:
     """The client of an address, and the path in its own form."""
     import fsspec
 
@@ -122,7 +106,7 @@ def _status(error: BaseException) -> int:
 
 
 @contextlib.contextmanager
-def _asking(url: str) -> Iterator[None]:
+def asking(url: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
@@ -223,8 +207,8 @@ def is_folder(url: str) -> bool:
 
 
 def _info(url: str) -> dict[str, Any]:
-    client, path = _opened(url)
-    with _asking(url):
+    client, path = opened(url)
+    with asking(url):
         try:
             return dict(client.info(path))
         except FileNotFoundError:
@@ -248,7 +232,7 @@ def find_all(urls: Sequence[str]) -> list[Object | StorageError | None]:
 
     def list_one(folder: str) -> None:
         try:
-            for each in _objects_in(folder):
+            for each in objects_in(folder):
                 looks.put(each.url, each)
         except StorageError as error:
             if error.kind != "remote_denied":  # one may be allowed to read objects and not to list them
@@ -278,15 +262,15 @@ def objects_below(url: str) -> list[Object]:
     Raises:
         UserError: the store cannot be asked, or there is no such bucket.
     """
-    client, path = _opened(url)
-    with _asking(url):
+    client, path = opened(url)
+    with asking(url):
         found = client.find(path, detail=True, withdirs=False)
     return sorted(_objects(client, url, path, found.values()), key=lambda each: each.url)
 
 
-def _objects_in(folder: str) -> list[Object]:
-    client, path = _opened(folder)
-    with _asking(folder):
+def objects_in(folder: str) -> list[Object]:
+    client, path = opened(folder)
+    with asking(folder):
         try:
             return list(_objects(client, folder, path, client.ls(path, detail=True)))
         except FileNotFoundError:
@@ -308,8 +292,8 @@ def read(url: str, most: int) -> bytes:
     Raises:
         StorageError: it cannot be had.
     """
-    client, path = _opened(url)
-    with _asking(url):
+    client, path = opened(url)
+    with asking(url):
         try:
             return bytes(client.cat_file(path, start=0, end=most))
         except OSError as error:
@@ -322,157 +306,14 @@ def _size(client: Any, path: str) -> int:
     return int(client.info(path)["size"])
 
 
-# --- from the store to the mirror, and back ---
-
-
-def is_current(found: Object, file: Path) -> bool:
-    """Whether a file of the mirror holds this very version of the object."""
-    try:
-        status = file.stat()
-    except OSError:
-        return False
-    return (status.st_size, status.st_mtime_ns) == (found.size, found.time_ns)
-
-
-def fetch(found: Object, file: Path | None = None) -> Path:
-    """Bring the mirror's file of an object in line with it; a file that is current is left alone.
-
-    Args:
-        file: in place of the mirror's.
-
-    Raises:
-        UserError: it cannot be had, or written.
-    """
-    target = file or mirror(found.url)
-    if is_current(found, target):
-        return target
-    client, path = _opened(found.url)
-    with naming(target), atomic_path(target) as temporary:
-        with _asking(found.url):
-            client.get_file(path, str(temporary))
-        if temporary.stat().st_size != found.size:
-            raise StorageError("remote_unavailable", f"{found.url}: changed while it was read; run it again")
-        os.utime(temporary, ns=(found.time_ns, found.time_ns))
-    return target
-
-
-def fetch_all(objects: Sequence[Object]) -> None:
-    """Bring the mirror in line with many objects, at once.
-
-    Raises:
-        UserError: one of them cannot be had, or there is no room for them.
-    """
-    missing = [each for each in objects if not is_current(each, mirror(each.url))]
-    if not missing:
-        return
-    _check_space(missing)
-    with ThreadPoolExecutor(AT_ONCE) as threads:
-        for _ in threads.map(fetch, missing):
-            pass
-
-
-def _check_space(objects: Sequence[Object]) -> None:
-    folder = cache_folder()
-    disk = next(path for path in [folder, *folder.parents] if path.is_dir())
-    needed, free = sum(each.size for each in objects), shutil.disk_usage(disk).free
-    if needed > free:
-        raise UserError(
-            f"{parent(objects[0].url)}: {needed / 2**30:,.1f} GiB are to be fetched, {free / 2**30:,.1f} GiB are free"
-            f" at {disk}; make room there, or set WINNOW_CACHE to a folder on another disk"
-        )
-
-
-def fetch_below(url: str) -> None:
-    """Bring a folder of the mirror in line with the store's: what is no longer there is removed.
-
-    Raises:
-        UserError: see ``fetch_all``; or there is nothing in that folder.
-    """
-    if is_in_line(url):
-        return
-    found = objects_below(url)
-    if not found:
-        raise StorageError("remote_404", f"{url}: no such object, folder or bucket; check the address")
-    fetch_all(found)
-    wanted, folder = {mirror(each.url) for each in found}, mirror(url)
-    for file in [file for file in folder.rglob("*") if file.is_file() and file not in wanted]:
-        file.unlink()
-    set_in_line(url)
-
-
-def names_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Each folder below a folder with the names of its files, in order, as ``os.walk``; of a mirror those of the store.
-
-    Raises:
-        UserError: the store cannot be asked.
-    """
-    url = url_of(folder)
-    if url is None:
-        for inside, folders, names in os.walk(folder):
-            folders.sort()
-            yield Path(inside), sorted(names)
-        return
-    client, path = _opened(url)
-    base = client._strip_protocol(path).rstrip("/")
-    with _asking(url):
-        for inside, folders, names in client.walk(path):
-            folders.sort()
-            yield folder / client._strip_protocol(inside).removeprefix(base).lstrip("/"), sorted(filter(None, names))
-
-
-def is_object(path: str) -> bool:
-    """Whether a path of a mirror is that of an object; False for any other path. Fetches nothing.
-
-    Raises:
-        UserError: the store cannot be asked.
-    """
-    url = url_of(path)
-    return url is not None and find(url) is not None
-
-
-def exists(path: Path) -> bool:
-    """Whether a path is a file here, or the object that it mirrors is in the store.
-
-    Raises:
-        UserError: the store cannot be asked.
-    """
-    return path.is_file() or is_object(str(path))
-
-
-def files_beside(path: Path, pattern: str) -> list[Path]:
-    """Files that lie in the folder of a path and fit a pattern, by name; those of a mirror are fetched.
-
-    Raises:
-        UserError: the store cannot be asked.
-    """
-    folder = url_of(path.parent)
-    if folder is None:
-        return sorted(path.parent.glob(pattern))
-    found = [each for each in _objects_in(folder) if fnmatch.fnmatchcase(each.url.rpartition("/")[2], pattern)]
-    return sorted(fetch(each) for each in found)
-
-
-def is_file(path: Path) -> bool:
-    """Whether a path is a file; one of a mirror is fetched if it is an object.
-
-    Raises:
-        UserError: the store cannot be asked.
-    """
-    url = url_of(path)
-    if url is None:
-        return path.is_file()
-    found = find(url)
-    return found is not None and fetch(found, path).is_file()
-
-
 def put(file: Path, url: str) -> None:
     """Write an object, whole or not at all.
 
     Raises:
         UserError: the store does not take it.
     """
-    client, path = _opened(url)
-    with _asking(url):
+    client, path = opened(url)
+    with asking(url):
         client.put_file(str(file), path)
 
 
@@ -482,8 +323,8 @@ def put_bytes(data: bytes, url: str) -> None:
     Raises:
         UserError: the store does not take it.
     """
-    client, path = _opened(url)
-    with _asking(url):
+    client, path = opened(url)
+    with asking(url):
         client.pipe_file(path, data)
 
 
@@ -493,8 +334,8 @@ def put_if_absent(url: str, data: bytes) -> bool:
     Raises:
         UserError: the store does not take it.
     """
-    client, path = _opened(url)
-    with _asking(url):
+    client, path = opened(url)
+    with asking(url):
         try:
             client.pipe_file(path, data, mode="create")
         except FileExistsError:
@@ -513,6 +354,6 @@ def remove(urls: Sequence[str]) -> None:
         UserError: the store refuses.
     """
     for url in urls:
-        client, path = _opened(url)
-        with _asking(url), contextlib.suppress(FileNotFoundError):
+        client, path = opened(url)
+        with asking(url), contextlib.suppress(FileNotFoundError):
             client.rm_file(path)

@@ -20,7 +20,7 @@ from curate.readers.files.rows import iter_rows
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.remote.storage import is_file
+from winnow.remote.mirror_files import is_file
 from winnow.rows.records import BadRow, Sample
 
 _ANNOTATIONS = "annotations.json"

@@ -23,7 +23,7 @@ from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.media.locate import is_url
-from winnow.remote.storage import is_file
+from winnow.remote.mirror_files import is_file
 from winnow.rows.records import BadRow, Sample
 
 _FILES = ("videos", "audios", "rejected_images")

@@ -22,7 +22,7 @@ from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
 from winnow.hash_index import HashIndex
-from winnow.remote.storage import is_file
+from winnow.remote.mirror_files import is_file
 from winnow.rows.records import Sample
 
 _OWN_SPLITS = ("train", "val", "test")

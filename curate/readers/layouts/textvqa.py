@@ -19,7 +19,7 @@ from curate.readers.files.json import RawRow, iter_document
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.remote.storage import files_beside
+from winnow.remote.mirror_files import files_beside
 from winnow.rows.records import Sample
 
 _FOLDERS = ("images", "train_val_images")

@@ -21,7 +21,7 @@ from curate.readers.files.json import RawRow, document_head, iter_document
 from curate.readers.location import Probe
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError
-from winnow.remote.storage import is_file
+from winnow.remote.mirror_files import is_file
 from winnow.rows.records import Sample
 
 _FOLDERS = ("images", "Images/mscoco", "Images/abstract_v002", "Images")

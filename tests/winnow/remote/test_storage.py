@@ -15,7 +15,7 @@ from tests.object_store import object_store
 from winnow.errors import UserError
 from winnow.media.locate import locate
 from winnow.media.near_files import NearFiles
-from winnow.remote import addresses, storage
+from winnow.remote import addresses, mirror_files, storage
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_the_mirror_follows_the_store(store):
         store.client.put_object(Bucket="bucket", Key=f"tree/{name}", Body=name.encode() if name != "empty" else b"")
     for odd in ("tree/../escaped", "tree//twice", "tree/", "tree/back\\slash"):
         store.client.put_object(Bucket="bucket", Key=odd, Body=b"")
-    storage.fetch_below("s3://bucket/tree")
+    mirror_files.fetch_below("s3://bucket/tree")
     folder = addresses.mirror("s3://bucket/tree")
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     assert found == sorted(names)
@@ -91,7 +91,7 @@ def test_the_mirror_follows_the_store(store):
     store.client.delete_object(Bucket="bucket", Key="tree/empty")
     storage.look_again()
     with store.requests() as seen:
-        storage.fetch_below("s3://bucket/tree")
+        mirror_files.fetch_below("s3://bucket/tree")
     assert (folder / "a.txt").read_bytes() == b"A.TXT"
     assert not (folder / "empty").exists()
     assert [path for method, path in seen if "list-type" not in path] == ["/bucket/tree/a.txt"]  # only what changed
@@ -140,13 +140,13 @@ def test_an_object_above_the_cap_is_not_fetched(store):
 def test_a_folder_and_an_object_of_one_name_are_said(store):
     store.client.put_object(Bucket="bucket", Key="both", Body=b"x")
     store.client.put_object(Bucket="bucket", Key="both/inner", Body=b"y")
-    storage.fetch(storage.find("s3://bucket/both"))
+    mirror_files.fetch(storage.find("s3://bucket/both"))
     with pytest.raises(UserError, match="an object and a folder of one name"):
-        storage.fetch(storage.find("s3://bucket/both/inner"))
+        mirror_files.fetch(storage.find("s3://bucket/both/inner"))
 
 
 def test_what_is_not_there_is_said(store):
-    for sought in (storage.objects_below, storage.fetch_below):
+    for sought in (storage.objects_below, mirror_files.fetch_below):
         with pytest.raises(addresses.StorageError, match="no such object, folder or bucket") as caught:
             sought("s3://no-such-bucket/rows")
         assert caught.value.kind == "remote_404"
