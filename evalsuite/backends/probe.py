@@ -130,9 +130,11 @@ async def _about_content(
     ]
     if any(failure is None or answers_still(failure) for failure in failures):
         return Finding(f"{url}: the first row fails by itself: {reason}", None, fatal=False)
-    hint = (
-        "; is `server.url` right up to /v1, and `server.model` the model's name there?" if "HTTP 404" in reason else ""
-    )
+    hint = ""
+    if "HTTP 404" in reason:
+        hint = "; is `server.url` right up to /v1, and `server.model` the model's name there?"
+    elif "connection failed" in reason:
+        hint = "; start the server, or correct `server.url`"
     return Finding(f"{url}: cannot be asked: {reason}{hint}", None, fatal=True)
 
 

@@ -114,3 +114,10 @@ def test_answers_that_are_none_end_the_run_before_it_begins(tmp_path: Path, answ
         with pytest.raises(UserError, match=sentence) as caught:
             run_recipe(served_recipe(tmp_path / "r.yaml", server.url, task, tmp_path / "out", max_attempts=2))
         assert "\n" not in str(caught.value) and len(server.asked) < 20
+
+
+def test_a_server_that_has_gone_is_to_be_started() -> None:
+    with unruly_server() as server:
+        settings = ServerSettings(url=server.url, max_attempts=2)
+    (gone,) = probe_server(settings, "m", [PLAIN_QUESTION]).findings
+    assert gone.fatal and gone.message.endswith("(2 tries); start the server, or correct `server.url`")
