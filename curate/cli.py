@@ -128,7 +128,7 @@ def run(
     streaming: StreamingOption = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that decode images; does not change the result. [default: CPUs]"),
+        typer.Option(min=1, max=1024, help="Processes that decode images; does not change the result. [default: CPUs]"),
     ] = None,
 ) -> None:
     """Curate a dataset: read, measure, compare, decide, write.
@@ -264,7 +264,7 @@ def verify(
     show(found)
     if found.wrong and not check and found.can_be_made_again:
         found = make_again(found)
-        print(f"{folder}: was made again")
+        print(f"{addresses.shown(folder)}: was made again")
         show(found)
     if found.wrong:
         raise typer.Exit(1)
@@ -326,7 +326,7 @@ def leaks(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Processes that decode images; does not change the result. [default: CPUs]"),
+        typer.Option(min=1, max=1024, help="Processes that decode images; does not change the result. [default: CPUs]"),
     ] = None,
 ) -> None:
     """Find images of evaluation sets in a data set, edited copies too.
@@ -390,7 +390,7 @@ def plot(curated: CuratedArgument) -> None:
     folder = _folder(curated)
     with published(folder):
         page, *charts = draw(folder)
-    print(f"{page}: {len(charts)} charts, each as a PNG beside it")
+    print(f"{addresses.shown(page)}: {len(charts)} charts, each as a PNG beside it")
 
 
 @app.command()

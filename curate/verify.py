@@ -22,6 +22,7 @@ from curate.workspace import Workspace
 from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import digest_of, sha256_file
+from winnow.remote.addresses import shown
 from winnow.run import MANIFEST, Stages
 from winnow.text import counted, visible
 
@@ -109,14 +110,14 @@ def _wrong_image(path: Path, folder: Path) -> Wrong:
 
 def show(found: Verified) -> None:
     """Print what is not as it was, and what to do about it."""
-    folder = found.recipe.folder
+    folder = shown(found.recipe.folder)
     checked = f"{counted(found.inputs, 'input')} and {counted(found.outputs, 'file')} of the set"
     if not found.wrong:
         print(f"{folder}: all is as it was made: {checked}")
         return
     table = Table("state", "what", box=None, pad_edge=False, header_style="dim")
     for each in found.wrong[:_SHOWN]:
-        table.add_row(f"{each.state}{' input' if each.is_input else ''}", escape(visible(each.what)))
+        table.add_row(f"{each.state}{' input' if each.is_input else ''}", escape(visible(shown(each.what))))
     Console().print(table)
     if len(found.wrong) > _SHOWN:
         print(f"and {len(found.wrong) - _SHOWN:,} more")

@@ -208,7 +208,7 @@ def show_diff(found: CurationDiff) -> None:
     screen = Console()
     screen.print(
         f"[bold]{found.changed:,}[/] rows changed, {found.same:,} did not; {found.new:,} new, {found.gone:,} gone"
-        f"  [dim]({escape(found.a)} → {escape(found.b)})[/]",
+        f"  [dim]({escape(shown(found.a))} → {escape(shown(found.b))})[/]",
         highlight=False,
     )
     if found.rules:

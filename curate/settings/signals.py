@@ -104,7 +104,7 @@ class MeasureSettings(StrictModel):
     heads: dict[str, HeadSettings] = Field(default_factory=dict)
     max_bytes: int = Field(default=DEFAULT_MAX_BYTES, gt=0)
     max_pixels: int = Field(default=DEFAULT_MAX_PIXELS, gt=0, le=_PILLOW_PIXEL_LIMIT)
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, le=1024)
     engine: Literal["local", "ray"] = "local"
     shard_size: int = Field(default=2048, ge=1)
     batch_size: int = Field(default=64, ge=1)

@@ -335,3 +335,10 @@ def test_commands_take_the_address_of_a_set(store, remote, monkeypatch, tmp_path
     assert "gone.png" in said("explain", "set/train/8", "--curated", place)
     assert "s3://bucket/whole/curated/set/exports/trl/" in said("export", place, "--to", "trl")
     assert "whole/curated/set/exports/trl/manifest.json" in store.keys("bucket", "whole/curated/set/exports/trl")
+    assert f"{place} → {place}" in said("diff", place, place).replace("\n", "")
+    assert said("plot", place).startswith(f"{place}/plots/index.html: ")
+    store.remove("bucket", "whole/curated/set/ledger.jsonl")
+    found = said("verify", place)
+    assert f"{place}: 1 not as it was made" in found
+    assert f"{place}: making again what is damaged or gone: ledger.jsonl" in found
+    assert f"{place}: was made again\n{place}: all is as it was made" in found

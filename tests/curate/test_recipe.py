@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.recipe import CurateRecipe
+from curate.recipe import CurateRecipe, read_recipe
 from winnow.errors import UserError
 from winnow.recipe import parse_recipe
 
@@ -34,3 +34,10 @@ def test_results_may_lie_on_object_storage_and_other_paths_may_not():
     with pytest.raises(UserError, match=r"out: .*holds a password") as caught:
         parse_recipe({**values, "out": "s3://KEY:PaSsWoRd@bucket/set"}, CurateRecipe, where="r")
     assert "PaSsWoRd" not in str(caught.value)
+
+
+def test_workers_that_no_machine_has_are_refused(tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: x\nsources: [{location: a.jsonl}]\nsignals: {workers: 1000000000000}\n")
+    with pytest.raises(UserError, match=r"signals.workers: Input should be less than or equal to 1024"):
+        read_recipe(recipe)
