@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from curate.content import as_text, files_content, folder_content
 from curate.kinds import EDITS
@@ -30,8 +32,9 @@ from winnow.digests import Digests
 from winnow.errors import UserError
 from winnow.files import digest_of, open_regular, sha256_file
 from winnow.media.images import UNAVAILABLE
+from winnow.media.locate import unavailable_class
 from winnow.remote.addresses import StorageError, shown
-from winnow.remote.storage import Object, find_all
+from winnow.remote.storage import AT_ONCE, Object, find_all, is_denied
 
 _LOSS_COLUMNS = ("sample_id", "stage", "epoch", "loss")
 _GAIN_COLUMNS = ("sample_id", "loss", "picture_gain")
@@ -142,7 +145,7 @@ def changed_images(
 ) -> tuple[set[str], bool]:
     """Paths of a set's images that are not as they were when they were measured.
 
-    Paths that preflight has refused, which lead out of the root or are no paths, are not looked at.
+    What stands in place of a path (``winnow.media.locate.unavailable``) is not looked at.
 
     Args:
         stored: address of an image on object storage, which is asked of the store: its file need not be here.
@@ -153,13 +156,16 @@ def changed_images(
     """
     folder, found, only_files, read = str(root.resolve()), set[str](), True, False
     for table in Store(workspace.signals).measured_paths():
-        refused = pc.is_in(table.column("error"), pa.array(["outside_root", *UNAVAILABLE]))
-        rows = table.filter(pc.invert(refused))
+        rows = table.filter(pa.array(~_without_path(table)))
         addresses = list(map(stored, rows["path"].to_pylist()))
         is_file = pa.array([url is None for url in addresses], pa.bool_())
         objects = find_all([url for url in addresses if url is not None])
         kept = rows.filter(pc.invert(is_file)).to_pylist()
         found.update(row["path"] for row, seen in zip(kept, objects, strict=True) if not _is_same_object(row, seen))
+        denied = [row["path"] for row in kept if row["error"] == "remote_denied"]
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            still = threads.map(is_denied, filter(None, map(stored, denied)))
+            found.update(path for path, as_it_was in zip(denied, still, strict=True) if not as_it_was)
         rows = rows.filter(is_file)
         only_files &= not objects
         files = (rows if whole else rows.filter(pa.array(~surely_unchanged(rows, folder)))).to_pylist()
@@ -176,9 +182,21 @@ def named_by_rows(workspace: Workspace, paths: set[str]) -> set[str]:
     return {path for path in StoredPaths(workspace.rows) if path in paths} if paths else set()
 
 
+def _without_path(rows: pa.Table) -> NDArray[np.bool_]:
+    """Which rows of ``Store.measured_paths`` name no file, but what stands in place of one."""
+    found: NDArray[np.bool_] = pc.is_in(rows["error"], pa.array([*UNAVAILABLE])).to_numpy()
+    for at in np.flatnonzero(found).tolist():
+        found[at] = unavailable_class(rows["path"][at].as_py()) is not None
+    return found
+
+
 def _is_same_object(row: Mapping[str, Any], found: Object | StorageError | None) -> bool:
-    """Whether an object is that of a row of ``Store.measured_paths``."""
+    """Whether an object is that of a row of ``Store.measured_paths``; of one that was denied only asking again tells."""
+    if row["error"] == "remote_denied":
+        return True
     if isinstance(found, StorageError):
+        if found.kind == "remote_denied":
+            return False
         raise found
     if found is None:
         return row["image_key"] is None

@@ -289,6 +289,26 @@ def test_a_named_pipe_in_place_of_a_table_is_said(tmp_path, key):
         curate(sets.recipe(tmp_path, **({key: named} if key == "losses" else {"answers": {key: named}})), "r")
 
 
+@pytest.mark.parametrize("how", ["too large", "a link out of the root"])
+def test_a_picture_that_was_refused_and_now_is_fit_is_measured(tmp_path, how):
+    image = tmp_path / "images/a.bmp"
+    if how == "too large":
+        sets.save(image, sets.scene(1).resize((100, 100)))
+    else:
+        image.parent.mkdir()
+        image.symlink_to(sets.save(tmp_path / "b.bmp", sets.scene(1)))
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(1, "a.bmp")])
+    recipe = sets.recipe(tmp_path, signals={"workers": 1, "max_bytes": 20_000})
+    curate(recipe, "r")
+    paths = tmp_path / "out/signals/paths.parquet"
+    assert pd.read_parquet(paths).error.to_list() == ["too_large_bytes" if how == "too large" else "outside_root"]
+    assert not curate(recipe, "r").seconds, "nothing has changed"
+    image.unlink()
+    sets.save(image, sets.scene(2))
+    assert curate(recipe, "r").seconds
+    assert pd.read_parquet(paths).image_key.to_list() == [sha256_file(image)]
+
+
 def test_pictures_behind_links_belong_to_a_folder_and_links_to_itself_do_not(tmp_path):
     folder = tmp_path / "pictures"
     sets.save(folder / "a.png", sets.scene(1))

@@ -302,6 +302,21 @@ def read(url: str, most: int) -> bytes:
             raise
 
 
+def is_denied(url: str) -> bool:
+    """Whether an object may not be read with these credentials.
+
+    Raises:
+        StorageError: the store cannot be asked.
+    """
+    try:
+        read(url, 1)
+    except StorageError as error:
+        if error.kind not in ("remote_denied", "remote_404"):
+            raise
+        return error.kind == "remote_denied"
+    return False
+
+
 def _size(client: Any, path: str) -> int:
     return int(client.info(path)["size"])
 
