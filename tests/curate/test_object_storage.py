@@ -267,6 +267,34 @@ def test_a_store_that_fails_for_a_while_is_no_fact_about_the_data(runs, store, m
     assert (tmp_path / "out/ledger.jsonl").read_bytes() == (runs / "remote/ledger.jsonl").read_bytes()
 
 
+def test_an_object_that_was_denied_is_asked_for_again(store, picture, monkeypatch, tmp_path):
+    """Its rights are no part of it: size, time and version stay the same."""
+    store.client.put_object(Bucket="bucket", Key="rights/a.png", Body=picture.read_bytes())
+    sets.write_lines(tmp_path / "rows.jsonl", [sets.row(1, "a.png")])
+    source = {"location": str(tmp_path / "rows.jsonl"), "image_root": "s3://bucket/rights"}
+    wanted = recipe("", tmp_path / "out", sources=[source], contamination=None)
+    client = s3fs.S3FileSystem
+    real, asked = {name: getattr(client, name) for name in ("_get_file", "_cat_file")}, []
+
+    async def denied(self, path, *_, **__):
+        asked.append(path)
+        raise PermissionError("Access Denied")
+
+    for name in real:
+        monkeypatch.setattr(client, name, denied)
+    client.clear_instance_cache()
+    pipeline.run(wanted, "recipe.yaml")
+    assert [each["error"] for each in errors(tmp_path / "out").values()] == ["remote_denied"]
+    asked.clear()
+    assert not pipeline.run(wanted, "recipe.yaml").seconds
+    assert asked == ["bucket/rights/a.png"]
+    for name, function in real.items():
+        monkeypatch.setattr(client, name, function)
+    client.clear_instance_cache()
+    assert pipeline.run(wanted, "recipe.yaml").seconds
+    assert errors(tmp_path / "out") == {}
+
+
 def test_a_store_that_is_down_ends_the_run(runs, monkeypatch, tmp_path):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
