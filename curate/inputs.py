@@ -191,9 +191,9 @@ def _without_path(rows: pa.Table) -> NDArray[np.bool_]:
 
 
 def _is_same_object(row: Mapping[str, Any], found: Object | StorageError | None) -> bool:
-    """Whether an object is that of a row of ``Store.measured_paths``; of one that was denied only asking again tells."""
+    """Whether an object is that of a row of ``Store.measured_paths``."""
     if row["error"] == "remote_denied":
-        return True
+        return True  # only asking for it again tells
     if isinstance(found, StorageError):
         if found.kind == "remote_denied":
             return False

@@ -223,7 +223,10 @@ def compare_sets(recipe: CurateRecipe, workers: int | None = None) -> str | None
 
 def _heal(workspace: Workspace) -> list[str]:
     if damaged := heal(workspace):
-        print(f"{addresses.shown(workspace.folder)}: making again what is damaged or gone: {some_of(damaged)}", file=sys.stderr)
+        print(
+            f"{addresses.shown(workspace.folder)}: making again what is damaged or gone: {some_of(damaged)}",
+            file=sys.stderr,
+        )
     return damaged
 
 

@@ -29,8 +29,8 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: no such file; it is empty, too large (1 MiB, 50,000 values), too deeply nested (32), no UTF-8, no
-            YAML or no mapping; it has a key twice or one that is not text, an alias (``*name``), a tag (``!name``), or a
-            number that YAML reads as another one (``16:9``, ``010``) or that 64 bits do not hold.
+            YAML or no mapping; it has a key twice or one that is not text, an alias (``*name``), a tag (``!name``),
+            or a number that YAML reads as another one (``16:9``, ``010``) or that 64 bits do not hold.
     """
     return _loaded(path, _Loader)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from winnow.rows.records import BadRow
 
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"
 _MAX_BATCH_ROWS, _BATCH_BYTES = 1024, 8 << 20
+_LARGEST_ROW = 256 << 20  # bytes; a few KiB unpack to a row of gigabytes
 _SAVED = ("state.json", "dataset_info.json")
 _SAVED_SPLITS = "dataset_dict.json"
 
@@ -116,16 +118,23 @@ def _values(batches: Iterable[Any], schema: Any) -> Iterator[dict[str, Any] | st
 
 def _plain(batch: Any) -> Iterator[dict[str, Any] | str]:
     """Rows as Python's values; what Python has no value for, or is no text, costs the row that it is in."""
-    try:
-        yield from batch.to_pylist()
-    except (ValueError, OverflowError):
-        for number in range(len(batch)):
-            yield _plain_row(batch.slice(number, 1))
+    with contextlib.suppress(ValueError, OverflowError):
+        if batch.nbytes <= _LARGEST_ROW:
+            yield from batch.to_pylist()
+            return
+    for number in range(len(batch)):
+        yield _plain_row(batch.slice(number, 1))
 
 
 def _plain_row(row: Any) -> dict[str, Any] | str:
-    values = {}
+    import pyarrow as pa
+
+    values, size = dict[str, Any](), 0
     for name, column in zip(row.schema.names, row.columns, strict=True):
+        shared = isinstance(column, pa.DictionaryArray)  # whose size is that of the dictionary
+        size += (column.dictionary_decode() if shared else column).nbytes
+        if size > _LARGEST_ROW:
+            return f"more than {_LARGEST_ROW:,} bytes"
         try:
             (values[name],) = column.to_pylist()
         except (ValueError, OverflowError) as error:

@@ -12,14 +12,18 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from curate.readers.files import tar
+from curate.readers.files import arrow, tar
+from curate.readers.files.json import RawRow
 from curate.readers.files.zip import BoundedZip
 from curate.readers.layouts import webdataset
 from tests.curate import sets
+from winnow.rows.records import BadRow
 
 ROOT = Path(__file__).parents[3]
 READ = """
@@ -305,3 +309,24 @@ def test_a_packed_table_with_a_line_without_end_costs_that_line(tmp_path, name):
     else:
         assert "BadRow" in lines[0] and "RawRow" in lines[1] and "2" in lines[1] and len(lines) == 2
         assert "longer than 64 MiB" in lines[0] or name != "line.jsonl"
+
+
+@pytest.mark.parametrize("kind", ["Parquet", "Arrow", "Parquet with shared texts"])
+def test_a_row_that_unpacks_to_too_much_is_bad_and_the_others_are_read(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(arrow, "_LARGEST_ROW", 1 << 20, raising=False)
+    answers = pa.array(["cat", "a" * (2 << 20), "dog", "cat"])
+    if kind == "Parquet with shared texts":
+        answers = answers.dictionary_encode()
+    table, path = pa.table({"question": [f"{n}?" for n in range(4)], "answer": answers}), tmp_path / "rows"
+    if kind == "Arrow":
+        with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
+            file.write_table(table)
+        found = list(arrow.arrow_rows(path))
+    else:
+        pq.write_table(table, path, compression="zstd")
+        found = list(arrow.parquet_rows(path))
+    assert path.stat().st_size < 10_000
+    assert [row.value["answer"] for row in found if isinstance(row, RawRow)] == ["cat", "dog", "cat"]
+    assert isinstance(found[1], BadRow)
+    assert found[1].where.endswith("row 2")
+    assert found[1].reason == "more than 1,048,576 bytes"
