@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +20,6 @@ _LONGEST_TEXT, _LONGEST_KEY = 100_000, 1000
 _DEEPEST = 32  # lists and mappings in each other
 _MOST_VALUES = 50_000  # keys and values; a second's work
 _TEXT = "tag:yaml.org,2002:str"
-_OCTAL = re.compile(r"[-+]?0[0-9_]")
 
 
 def read_mapping(path: Path) -> dict[str, Any]:
@@ -29,8 +27,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: no such file; it is empty, too large (1 MiB, 50,000 values), too deeply nested (32), no UTF-8, no
-            YAML or no mapping; it has a key twice or one that is not text, an alias (``*name``), a tag (``!name``),
-            or a number that YAML reads as another one (``16:9``, ``010``) or that 64 bits do not hold.
+            YAML or no mapping; it has a key twice or one that is not text, an alias (``*name``) or a tag (``!name``).
     """
     return _loaded(path, _Loader)
 
@@ -125,23 +122,6 @@ class _Loader(_FastLoader):
                 raise yaml.constructor.ConstructorError(problem=problem, problem_mark=key.start_mark)
             lines[name] = line
         return super().construct_mapping(node, deep)
-
-
-def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int | float:
-    """A number that is what it looks like: YAML 1.1 reads ``16:9`` as 969 and ``010`` as 8."""
-    value: int | float = yaml.SafeLoader.yaml_constructors[node.tag](loader, node)
-    problem = None
-    if ":" in node.value or (isinstance(value, int) and _OCTAL.match(node.value)):
-        problem = f"{node.value:.80} would be read as {value:.12g}; write that number, or put it in quotes"
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        problem = f"the number {node.value:.40} is too large"
-    if problem:
-        raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
-    return value
-
-
-for _kind in ("int", "float"):
-    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _number)
 
 
 class _TextLoader(_Loader):

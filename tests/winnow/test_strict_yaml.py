@@ -36,11 +36,6 @@ def written(folder, content):
         ("a: 1\n  b: 2\n", "line 2: not valid YAML: mapping values are not allowed"),
         ("a: 1\n---\nb: 1\n", "line 2: not valid YAML: a second document begins"),
         ("a: 2020-99-99\n", "a value is not what it looks like .*; put it in quotes"),
-        ("a: 1\nb: 16:9\n", "line 2: 16:9 would be read as 969; write that number, or put it in quotes"),
-        ("a: [1:30.5]\n", "line 1: 1:30.5 would be read as 90.5"),
-        ("seed: 010\n", "line 1: 010 would be read as 8; write that number"),
-        ("a: 9223372036854775808\n", "line 1: the number 9223372036854775808 is too large"),
-        ("a: 0x" + "f" * 60_000, r"line 1: the number 0xf{38} is too large"),
         ("a: " + "9" * 5000, r"a value is not what it looks like \(Exceeds the limit"),
         (b"a: 1\nb: \xff\n", "line 2: not UTF-8 .byte 0xff.; save the file as UTF-8"),
         ("a: \0", "not valid YAML: unacceptable character #x0000"),
@@ -102,7 +97,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(tmp_path):
 
 TEXTS = st.text(string.printable, max_size=20)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | TEXTS,
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
     max_leaves=8,
 )
