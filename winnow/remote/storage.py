@@ -116,6 +116,10 @@ def asking(url: str) -> Iterator[None]:
 def _object(url: str, info: dict[str, Any]) -> Object:
     size = int(info.get("size") or 0)
     version = next((info[key] for key in ("ETag", "etag", "generation", "md5Hash") if info.get(key)), "")
+    extra = SCHEMES[url.partition(":")[0]]
+    if extra and not version:  # the page of a hotel's network, or another server at that address
+        reason = "what answers there is no object storage: it names no ETag"
+        raise StorageError("remote_unavailable", f"{url}: {reason}; {_REACH[extra]}, and run it again")
     times = (info.get(key) for key in ("LastModified", "last_modified", "mtime", "updated"))
     time = next((each for each in times if each), None)
     if isinstance(time, str):
@@ -232,8 +236,12 @@ def find_all(urls: Sequence[str]) -> list[Object | StorageError | None]:
 
     def list_one(folder: str) -> None:
         try:
-            for each in objects_in(folder):
+            for each in (found := objects_in(folder)):
                 looks.put(each.url, each)
+            if not found:
+                find(
+                    by_folder[folder][0]
+                )  # what is no object storage lists nothing, but is known by its answer to this
         except StorageError as error:
             if error.kind != "remote_denied":  # one may be allowed to read objects and not to list them
                 raise

@@ -2,7 +2,9 @@
 
 import os
 import sys
+import threading
 import urllib.request
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import boto3
@@ -223,3 +225,42 @@ def test_hints_for_a_missing_image_know_the_objects_of_its_folder(store, tmp_pat
         assert (hint and hint.text) == (same and same.text.replace(str(tmp_path), "s3://bucket"))
     assert there.nearest("none.png") is None
     assert there.nearest("a.png").text == "found with the ending .jpg in ./"
+
+
+class _Portal(BaseHTTPRequestHandler):
+    """Answers everything with the page of a network that one has not signed in to."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.send_header("Content-Length", str(len(self.server.page)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(self.server.page)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("page", [b"", b"<html><body>Please sign in</body></html>"])
+@pytest.mark.parametrize("count", [2, 80])  # asked for one by one; by a list of their folder
+def test_what_is_no_object_storage_says_nothing_about_objects(monkeypatch, tmp_path, page, count):
+    server = HTTPServer(("127.0.0.1", 0), _Portal)
+    server.page = page
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "x")
+    s3fs.S3FileSystem.clear_instance_cache()
+    wanted = [f"s3://bucket/images/{number}.png" for number in range(count)]
+    try:
+        found = storage.find_all(wanted)
+    except addresses.StorageError as error:
+        found = [error] * count
+    finally:
+        server.shutdown()
+        s3fs.S3FileSystem.clear_instance_cache()
+    assert {error.kind for error in found} == {"remote_unavailable"}
+    assert all("AWS_ENDPOINT_URL" in str(error) for error in found)
