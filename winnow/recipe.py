@@ -56,6 +56,22 @@ class StrictModel(BaseModel):
         return self
 
 
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        for name in type(self).model_fields:
+            if _largest(getattr(self, name)).bit_length() > 63:
+                raise ValueError(f"{name}: a whole number of more than 64 bits; give a smaller one")
+        return self
+
+
+def _largest(value: Any) -> int:
+    """The largest whole number in the value of a field, without its sign; 0 without one."""
+    if isinstance(value, int):
+        return abs(value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return max(map(_largest, inner), default=0)
+
+
 def _paths(value: Any) -> list[Path]:
     """The paths in the value of a field."""
     if isinstance(value, Path):

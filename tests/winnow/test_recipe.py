@@ -36,6 +36,10 @@ class Recipe(StrictModel):
         ({"name": 3}, "r.yaml: name: Input should be a valid string (got 3)"),
         ({"name": "x", "inner": {"radius": -1}}, "r.yaml: inner.radius: .* greater than or equal to 0 (got -1)"),
         ({"name": "both"}, "r.yaml: recipe: give one, not both"),
+        (
+            {"name": "x", "inner": {"radius": 16**50_000}},
+            "r.yaml: inner: radius: a whole number of more than 64 bits; give a smaller one",
+        ),
     ],
 )
 def test_the_first_problem_in_one_sentence(values, said):
