@@ -285,8 +285,8 @@ def test_the_rows_of_a_view_are_downloaded(page: Page, data: Path, tmp_path: Pat
 
 def test_h_lists_the_keys(page: Page) -> None:
     _open(page, "/")
-    page.get_by_role("button", name="Keys").wait_for()
-    page.wait_for_timeout(1000)  # Streamlit listens to a key a moment after its button is there
+    expect(page.get_by_role("button", name="Keys")).to_be_visible()
+    settled(page)
     page.keyboard.press("h")
     expect(page.get_by_role("dialog")).to_contain_text("take back your last decision")
 

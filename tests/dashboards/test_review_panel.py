@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
-from tests.dashboards.browser import chromium, chromium_path, free_port, loaded, serving, settled, started
+from tests.dashboards.browser import chromium, chromium_path, loaded, serving, settled, started
 from tests.dashboards.folders import build
+from tests.processes import free_port
 from winnow.corrections import Correction, read_corrections
 
 pytestmark = [
