@@ -248,7 +248,6 @@ def _download(page: Page, button: str) -> bytes:
 
 
 def test_the_day_of_two_reviewers_changes_the_next_round(loop: Path, guesses: Path) -> None:
-    expect.set_options(timeout=60_000)
     rows, before = _predictions(loop), _scores(loop)
     assert before["metrics"]["accuracy"]["value"] == pytest.approx(rows.accuracy.mean())
     assert 0.2 < rows.accuracy.mean() < 0.8 and before["corrected"] is None

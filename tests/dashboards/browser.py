@@ -23,6 +23,8 @@ _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--disable-quic", "--no-first-run",
 ]  # fmt: skip
+_LIMIT = 180_000  # milliseconds; only against waiting without an end, on a machine of which a test has a part
+expect.set_options(timeout=_LIMIT)
 
 
 def chromium_path() -> str | None:
@@ -115,8 +117,8 @@ def _descendants(process: int) -> Iterator[int]:
 def settled(page: Page) -> Page:
     """Wait until Streamlit has run the script, every image in view has loaded, and keys have their listeners."""
     app = page.get_by_test_id("stApp")
-    expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
-    page.wait_for_function(_SHOWN, timeout=60_000)
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+    page.wait_for_function(_SHOWN, timeout=_LIMIT)
     return page
 
 

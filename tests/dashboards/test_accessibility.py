@@ -19,7 +19,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 _FOLDER = Path(__file__).parents[2] / "dashboards" / "app_pages"
 _PAGES = sorted(path.stem for path in _FOLDER.glob("*.py") if path.stem != "__init__")

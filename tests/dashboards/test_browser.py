@@ -50,9 +50,6 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     assert faults == []
 
 
-expect.set_options(timeout=60_000)
-
-
 def _leaves(url: str, server: str) -> bool:
     return not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))
 

@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 _VIEW = "/sample?" + urlencode({"run": RUNS[-1], "view": "outcome=All&sort=As stored"})
 
