@@ -243,7 +243,10 @@ def test_no_other_origin_may_frame_them(browser: Browser, notebook: str, server:
     refused: list[str] = []
     page.on("console", lambda message: refused.append(message.text))
     page.goto(f"{notebook}/?{server}failures")
-    page.wait_for_timeout(1000)
+    for _ in range(600):
+        if refused:
+            break
+        page.wait_for_timeout(100)
     assert any("frame-ancestors 'none'" in text for text in refused), refused
     assert page.frame_locator("iframe").locator("a.card").count() == 0
     page.close()
