@@ -132,7 +132,7 @@ def _judge_at_speed(anna: Page, ben: Page, plans: tuple[Plan, Plan]) -> None:
 def _lines(page: Page, loop: Path, name: str, count: int) -> list[Correction]:
     """The lines of a person, once that many are on disk."""
     found: list[Correction] = []
-    for _ in range(600):
+    for _ in range(1800):
         found = [line for line in read_corrections(loop / "corrections") if line.reviewer == name]
         if len(found) >= count:
             break

@@ -309,7 +309,7 @@ def _sign(page: Page, name: str) -> None:
 def _press(page: Page, key: str, folder: Path, lines: int) -> list[Correction]:
     """Press a key and wait until that many decisions are on disk."""
     page.keyboard.press(key)
-    for _ in range(300):
+    for _ in range(1800):
         if len(found := read_corrections(folder)) == lines:
             settled(page)
             return found

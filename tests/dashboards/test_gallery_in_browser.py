@@ -68,7 +68,7 @@ def unanswered(tab: Page) -> Iterator[None]:
     held: list[Route] = []
     tab.route("**/review/decisions", lambda route: held.append(route))
     yield
-    for _ in range(600):
+    for _ in range(1800):
         if held:
             break
         tab.wait_for_timeout(100)
@@ -81,7 +81,7 @@ def unanswered(tab: Page) -> Iterator[None]:
 def lines_of(data: Path, reviewer: str, count: int, tab: Page) -> list[Correction]:
     """The lines of a reviewer on disk, once there are ``count``; none comes after them."""
     found: list[Correction] = []
-    for _ in range(300):
+    for _ in range(1800):
         found = [line for line in read_corrections(data / "corrections") if line.reviewer == reviewer]
         if len(found) >= count:
             break

@@ -109,7 +109,7 @@ def sign_in(tab: Page, name: str) -> None:
 def lines_of(data: Path, reviewer: str, count: int, tab: Page) -> list[Correction]:
     """The decisions of a reviewer on disk, once there are ``count``."""
     found: list[Correction] = []
-    for _ in range(600):
+    for _ in range(1800):
         found = [line for line in read_corrections(data / "corrections") if line.reviewer == reviewer]
         if len(found) >= count:
             break
