@@ -88,6 +88,14 @@ class Nodes:
         raylet = self._head.head_node.all_processes["raylet"][0].process.pid
         return [child for child in children(raylet) if runs(child, "ray::")]
 
+    def await_end_of_second(self) -> None:
+        """Wait until the cluster counts the second node, which was killed, no more."""
+        for _ in range(3000):
+            if self.alive() == 1:
+                return
+            time.sleep(0.1)
+        raise AssertionError("a killed node is still counted")
+
     def alive(self) -> int:
         """Nodes that the cluster counts."""
         return len(self._head.global_state._live_node_ids())

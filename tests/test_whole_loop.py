@@ -79,6 +79,6 @@ def test_pages_open_on_these_files(loop: Path, page: str, monkeypatch: pytest.Mo
     from streamlit.testing.v1 import AppTest
 
     monkeypatch.setenv("WINNOW_DASHBOARDS_DATA", str(loop))
-    app = AppTest.from_file(str(REPO / "dashboards/app.py"), default_timeout=60).run()
+    app = AppTest.from_file(str(REPO / "dashboards/app.py"), default_timeout=300).run()
     app.switch_page(str(REPO / f"dashboards/app_pages/{page}.py")).run()
     assert not app.exception

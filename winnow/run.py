@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import shutil
@@ -115,6 +116,7 @@ def package_versions() -> dict[str, str]:
     return {name: version for name in _PACKAGES if (version := installed_version(name)) is not None}
 
 
+@functools.cache
 def installed_version(package: str = "winnow-vlm") -> str | None:
     """Version of an installed package; None if it is not installed (as Winnow's source can be used)."""
     try:

@@ -331,7 +331,7 @@ class Panel {
     else if (key === "E") this.edit();
     else if (key === "M" || key === "T") this.writeNote();
     else if (key === "N") this.nearest();
-    else if (key === "B") this.trigger("back", true);
+    else if (key === "B") this.back();
     else if (key === "F") this.fullScreen();
     else if (key === "Z") this.picture.toggle();
     else if (key === "P") this.picture.next();
@@ -508,6 +508,13 @@ class Panel {
     if (!this.row()) return;
     this.tellShown(this.row());
     this.trigger("nearest", this.row().sample_id);
+  }
+
+  // Told of a row after this, a server that is slow to change the page would draw this page again, with the address of
+  // the other.
+  back() {
+    clearTimeout(this.later);
+    this.trigger("back", true);
   }
 
   fullScreen() {

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import time
 import urllib.request
@@ -19,6 +18,7 @@ from tests.chaos.kills import Work, files_below, timeless
 from tests.chaos.training import killed
 from tests.evalsuite.tiny import build_data, build_model, task_text
 from tests.forks import python
+from tests.processes import free_port
 
 _SERVE = "import sys; from transformers.cli.transformers import main; sys.argv[0] = 'transformers'; main()"
 
@@ -28,9 +28,7 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._model = folder, build_model(folder / "model")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self.start()
 
     @property

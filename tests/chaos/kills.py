@@ -62,12 +62,15 @@ def chaos(work: Work, folder: Path, kills: int, chance: random.Random) -> Counte
     seconds, expected = time.monotonic() - begun, result(work, command, folder)
     work.clear(folder)
     done: Counter[str] = Counter()
-    names = sorted(work.victims)
+    names, moments = (
+        sorted(work.victims),
+        random.Random(chance.random()),
+    )  # how many moments are drawn is a matter of time
     while True:
         command = run(work, folder)
         while command.poll() is None and done.total() < kills:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                command.wait(timeout=work.start_up + seconds * chance.uniform(0, 0.6))
+                command.wait(timeout=work.start_up + seconds * moments.uniform(0, 0.6))
                 break
             name = chance.choice(names)
             done[name] += work.victims[name](command)

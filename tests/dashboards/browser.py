@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,12 +17,14 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from playwright.sync_api import TimeoutError as NotInTime
 
-from tests.processes import children, runs
+from tests.processes import children, free_port, runs
 
 _ARGUMENTS = [
     "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--disable-quic", "--no-first-run",
 ]  # fmt: skip
+_LIMIT = 180_000  # milliseconds; only against waiting without an end, on a machine of which a test has a part
+expect.set_options(timeout=_LIMIT)
 
 
 def chromium_path() -> str | None:
@@ -33,13 +34,6 @@ def chromium_path() -> str | None:
     """
     names = ("chromium-headless-shell", "chromium", "chromium-browser")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -52,7 +46,7 @@ def serving(data: Path, *options: str) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}{base}"
     finally:
         server.terminate()
-        server.wait(20)
+        server.wait(120)
 
 
 def started(data: Path, port: int, *options: str) -> subprocess.Popen[str]:
@@ -69,13 +63,14 @@ def started(data: Path, port: int, *options: str) -> subprocess.Popen[str]:
 
 
 def _wait(server: subprocess.Popen[str], address: str) -> None:
-    for _ in range(240):
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
         if server.poll() is not None:
             raise RuntimeError(f"the server ended: {server.stdout.read() if server.stdout else ''}")
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=2):
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/_stcore/health", timeout=10):
             return
         time.sleep(0.25)
-    raise RuntimeError("the server did not answer within a minute")
+    raise RuntimeError("the server did not answer within five minutes")
 
 
 @contextlib.contextmanager
@@ -120,10 +115,10 @@ def _descendants(process: int) -> Iterator[int]:
 
 
 def settled(page: Page) -> Page:
-    """Wait until Streamlit has run the script and every image in view has loaded."""
+    """Wait until Streamlit has run the script, every image in view has loaded, and keys have their listeners."""
     app = page.get_by_test_id("stApp")
-    expect(app).to_have_attribute("data-test-script-state", "notRunning", timeout=60_000)
-    page.wait_for_function(_IMAGES_LOADED, timeout=60_000)
+    expect(app).to_have_attribute("data-test-script-state", "notRunning")
+    page.wait_for_function(_SHOWN, timeout=_LIMIT)
     return page
 
 
@@ -141,8 +136,10 @@ def choose(page: Page, label: str, option: str) -> None:
     settled(page)
 
 
-# Images of the gallery live in a shadow root; those below the fold load when scrolled to.
-_IMAGES_LOADED = """() => {
+# React adds what listens to keys when it has drawn, and the browser is idle when nothing of it is left to do. Images of
+# the gallery live in a shadow root; those below the fold load when scrolled to.
+_SHOWN = """async () => {
+  await new Promise((done) => requestIdleCallback(done));
   const roots = [document, ...[...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)];
   const shown = roots.flatMap((root) => [...root.querySelectorAll('img')])
     .filter((image) => image.getBoundingClientRect().top < window.innerHeight);

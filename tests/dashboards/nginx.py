@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from tests.dashboards.browser import free_port
 from tests.docs.blocks import blocks_of
+from tests.processes import free_port
 
 _TEAM = Path(__file__).parents[2] / "docs" / "howto" / "team.md"
 # What a service of the system has around the file; here nothing is written outside ``folder``. Started by root, its
@@ -61,14 +61,15 @@ def proxying(folder: Path, server: str, passwords: Mapping[str, str]) -> Iterato
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(120)
 
 
 def _wait(process: subprocess.Popen[str], port: int) -> None:
-    for _ in range(100):
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"nginx ended: {process.stdout.read() if process.stdout else ''}")
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
             return
         time.sleep(0.1)
-    raise RuntimeError("nginx did not answer within ten seconds")
+    raise RuntimeError("nginx did not answer within two minutes")

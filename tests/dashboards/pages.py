@@ -17,7 +17,7 @@ _APP = Path(__file__).parents[2] / "dashboards" / "app.py"
 def open_page(data: Path, monkeypatch: pytest.MonkeyPatch, name: str, /, **parameters: Any) -> AppTest:
     """Run the app on a data folder with these URL parameters, then the page."""
     monkeypatch.setenv(DATA_VARIABLE, str(data))
-    app = AppTest.from_file(str(_APP), default_timeout=60)
+    app = AppTest.from_file(str(_APP), default_timeout=300)
     for parameter, value in parameters.items():
         app.query_params[parameter] = value
     app.run()

@@ -74,7 +74,7 @@ def asked(own: Path) -> list[str]:
 
 
 def _answers(root: Path, asked: list[str]) -> dict[str, tuple[int, str]]:
-    """Address → status and text; fails for what has no answer within ten seconds."""
+    """Address → status and text; fails for what has no answer within a minute."""
     app = Starlette(routes=[*review_routes(root), *export_routes(root), *routes(root)])
     client, found = TestClient(app, base_url="http://127.0.0.1"), {}
 
@@ -90,7 +90,7 @@ def _answers(root: Path, asked: list[str]) -> dict[str, tuple[int, str]]:
     for address in [*asked, "POST"]:
         thread = threading.Thread(target=ask, args=[address], daemon=True)
         thread.start()
-        thread.join(10)
+        thread.join(60)
         assert address in found, f"{address} does not answer"
     return found
 

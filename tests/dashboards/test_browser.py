@@ -50,9 +50,6 @@ def page(browser: Browser, server: str) -> Iterator[Page]:
     assert faults == []
 
 
-expect.set_options(timeout=60_000)
-
-
 def _leaves(url: str, server: str) -> bool:
     return not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))
 
@@ -285,8 +282,8 @@ def test_the_rows_of_a_view_are_downloaded(page: Page, data: Path, tmp_path: Pat
 
 def test_h_lists_the_keys(page: Page) -> None:
     _open(page, "/")
-    page.get_by_role("button", name="Keys").wait_for()
-    page.wait_for_timeout(1000)  # Streamlit listens to a key a moment after its button is there
+    expect(page.get_by_role("button", name="Keys")).to_be_visible()
+    settled(page)
     page.keyboard.press("h")
     expect(page.get_by_role("dialog")).to_contain_text("take back your last decision")
 
@@ -312,7 +309,7 @@ def _sign(page: Page, name: str) -> None:
 def _press(page: Page, key: str, folder: Path, lines: int) -> list[Correction]:
     """Press a key and wait until that many decisions are on disk."""
     page.keyboard.press(key)
-    for _ in range(300):
+    for _ in range(1800):
         if len(found := read_corrections(folder)) == lines:
             settled(page)
             return found

@@ -27,6 +27,7 @@ from dashboards.settings import (
     moved_image_roots,
 )
 from tests.docs.blocks import blocks_of
+from tests.processes import free_port
 from winnow.errors import UserError
 
 _PACKAGE = Path(cli.__file__).parent
@@ -46,18 +47,12 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return command
 
 
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return str(probe.getsockname()[1])
-
-
 def _launch(arguments: list[str]) -> None:
     cli.app(arguments, standalone_mode=False)
 
 
 def test_local_by_default_with_safe_flags(tmp_path: Path, launched: list[str]) -> None:
-    port = _free_port()
+    port = str(free_port())
     _launch(["--data", str(tmp_path), "--port", port, "--no-browser"])
     assert launched[1:4] == ["-m", "streamlit", "run"] and launched[4].endswith("server.py")
     assert {
@@ -92,7 +87,7 @@ def test_a_remote_address_hides_error_details_and_names_its_hosts(tmp_path: Path
             "--host",
             "winnow.lan",
             "--port",
-            _free_port(),
+            str(free_port()),
         ]
     )
     assert "--client.showErrorDetails=type" in launched and "--server.allowedHosts=winnow.lan" in launched
@@ -109,19 +104,19 @@ def test_all_addresses_need_a_host_name(tmp_path: Path, launched: list[str]) -> 
     ("given", "base"), [("/winnow", "/winnow"), ("winnow/", "/winnow"), ("/a/b-c_1.x", "/a/b-c_1.x"), ("/", "")]
 )
 def test_all_addresses_begin_with_the_base_path(tmp_path: Path, launched: list[str], given: str, base: str) -> None:
-    _launch(["--data", str(tmp_path), "--port", _free_port(), "--base-path", given])
+    _launch(["--data", str(tmp_path), "--port", str(free_port()), "--base-path", given])
     assert f"--server.baseUrlPath={base[1:]}" in launched and address("/review") == f"{base}/review"
 
 
 @pytest.mark.parametrize("given", ["/a b", "/a?b", "/../x", "/a//b", "https://x.org/a", "/ü", "/a%2f", "/<b>"])
 def test_a_base_path_that_is_no_path_is_refused(tmp_path: Path, launched: list[str], given: str) -> None:
     with pytest.raises(UserError, match="like /winnow"):
-        _launch(["--data", str(tmp_path), "--port", _free_port(), "--base-path", given])
+        _launch(["--data", str(tmp_path), "--port", str(free_port()), "--base-path", given])
     assert launched == []
 
 
 def test_only_origins_may_be_allowed_to_frame(tmp_path: Path, launched: list[str]) -> None:
-    here = ["--data", str(tmp_path), "--port", _free_port()]
+    here = ["--data", str(tmp_path), "--port", str(free_port())]
     origins = ["http://localhost:8888", "https://*.example.com", "vscode-webview:"]
     _launch([*here, *(word for origin in origins for word in ("--allow-framing", f"{origin.rstrip('/')}"))])
     assert framing_origins() == origins
@@ -139,7 +134,7 @@ def test_only_origins_may_be_allowed_to_frame(tmp_path: Path, launched: list[str
 
 
 def test_moved_images_are_named_as_old_and_new(tmp_path: Path, launched: list[str]) -> None:
-    here = ["--data", str(tmp_path), "--port", _free_port()]
+    here = ["--data", str(tmp_path), "--port", str(free_port())]
     _launch([*here, "--image-root", f"/old/photos={tmp_path}", "--image-root", f"data/raw={tmp_path}"])
     assert moved_image_roots() == [(Path("/old/photos"), tmp_path), (Path("data/raw"), tmp_path)]
     for wrong in ("photos", "=x", "x=", f"/old={tmp_path}/none"):
@@ -154,7 +149,7 @@ def test_the_commands_in_the_docs_for_teams_are_taken(tmp_path: Path, launched: 
     for command in (yaml.safe_load(compose)["services"]["dashboards"]["command"], shell.replace("\\\n", "")):
         words = [str(tmp_path) if word in ("data", "/data") else word for word in command.split()]
         launched.clear()
-        _launch([*words[1:], "--port", _free_port()])
+        _launch([*words[1:], "--port", str(free_port())])
         assert "--server.baseUrlPath=winnow" in launched and "--server.allowedHosts=winnow.example.com" in launched
 
 

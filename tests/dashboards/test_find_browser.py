@@ -38,7 +38,6 @@ def page(place: Path) -> Iterator[Page]:
 def _new_page(browser: Browser, address: str) -> Page:
     page = browser.new_context(viewport={"width": 1280, "height": 900}, base_url=address).new_page()
     page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
     return page
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from dashboards.data.answers import answers_at
 from dashboards.data.catalog import scan
@@ -19,7 +20,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +62,26 @@ def sign(tab: Page, name: str) -> None:
     settled(tab)
 
 
+@contextlib.contextmanager
+def unanswered(tab: Page) -> Iterator[None]:
+    """The server hears of decisions when the block ends: what the page shows until then, it shows at once."""
+    held: list[Route] = []
+    tab.route("**/review/decisions", lambda route: held.append(route))
+    yield
+    for _ in range(1800):
+        if held:
+            break
+        tab.wait_for_timeout(100)
+    assert held, "nothing is sent"
+    for route in held:
+        route.continue_()
+    tab.unroute("**/review/decisions")
+
+
 def lines_of(data: Path, reviewer: str, count: int, tab: Page) -> list[Correction]:
     """The lines of a reviewer on disk, once there are ``count``; none comes after them."""
     found: list[Correction] = []
-    for _ in range(300):
+    for _ in range(1800):
         found = [line for line in read_corrections(data / "corrections") if line.reviewer == reviewer]
         if len(found) >= count:
             break
@@ -95,9 +111,9 @@ def assert_lines(lines: list[Correction], data: Path, action: str, wanted: list[
 def test_one_key_decides_the_card_in_focus(page: Page, data_folder: Path) -> None:
     sign(page, "focus")
     page.locator("a.card").nth(2).focus()
-    page.keyboard.press("g")
-    card = page.locator(".cell").nth(2)
-    expect(card.get_by_text("✓ Good")).to_be_visible(timeout=1000)
+    with unanswered(page):
+        page.keyboard.press("g")
+        expect(page.locator(".cell").nth(2).get_by_text("✓ Good")).to_be_visible()
     assert_lines(lines_of(data_folder, "focus", 1, page), data_folder, "keep", [ids(page)[2]])
     page.reload()
     expect(page.locator(".cell").nth(2).get_by_text("✓ Good")).to_be_visible()
@@ -120,13 +136,15 @@ def test_one_key_decides_all_selected_cards(page: Page, data_folder: Path) -> No
     page.locator("a.card").nth(3).click(modifiers=["Control"])
     page.locator("a.card").nth(4).click(modifiers=["Control"])
     expect(page.get_by_text("3 selected:")).to_be_visible()
-    page.keyboard.press("w")
-    expect(page.get_by_text("✓ Wrong reference")).to_have_count(3, timeout=1000)
+    with unanswered(page):
+        page.keyboard.press("w")
+        expect(page.get_by_text("✓ Wrong reference")).to_have_count(3)
     expect(page.get_by_text("3 selected:")).to_have_count(0)
     lines = lines_of(data_folder, "several", 3, page)
     assert_lines(lines, data_folder, "exclude_from_eval", [wanted[1], wanted[2], wanted[5]])
-    page.keyboard.press("u")  # one press of a key: taken back together
-    expect(page.get_by_text("✓ Wrong reference")).to_have_count(0, timeout=1000)
+    with unanswered(page):
+        page.keyboard.press("u")  # one press of a key: taken back together
+        expect(page.get_by_text("✓ Wrong reference")).to_have_count(0)
     assert {line.undoes for line in lines_of(data_folder, "several", 6, page)[3:]} == {
         line.correction_id for line in lines
     }
@@ -187,8 +205,9 @@ def test_training_rows_take_their_own_verdicts(page: Page, data_folder: Path) ->
     expect(card).to_be_visible()
     wanted = card.get_attribute("data-sample")
     card.focus()
-    page.keyboard.press("d")
-    expect(page.locator(".cell").first.get_by_text("✓ Drop")).to_be_visible(timeout=1000)
+    with unanswered(page):
+        page.keyboard.press("d")
+        expect(page.locator(".cell").first.get_by_text("✓ Drop")).to_be_visible()
     (line,) = lines_of(data_folder, "trainer", 1, page)
     assert (line.action, line.sample_id, line.content_hash != "") == ("drop", wanted, True)
     sets = {folder.name for folder in scan(data_folder).finished("curated")}
@@ -196,7 +215,6 @@ def test_training_rows_take_their_own_verdicts(page: Page, data_folder: Path) ->
 
 
 def test_o_opens_the_first_card_and_b_comes_back_to_its_page(page: Page) -> None:
-    page.wait_for_timeout(1000)  # Streamlit listens to a key a moment after its button is there
     page.keyboard.press("j")
     expect(page.get_by_text(re.compile(r"^25–"))).to_be_visible()
     settled(page)

@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +174,7 @@ def test_through_nginx_a_reviewer_sees_pictures_and_decides_in_the_name_of_the_l
     expect(page.get_by_text("ann", exact=True)).to_be_visible()
     assert page.get_by_role("textbox", name="Reviewer").count() == 0
     page.locator("button[aria-pressed]", has_text="Wrong reference").first.click()
-    for _ in range(300):
+    for _ in range(1800):
         if found := read_corrections(reviewed / "corrections"):
             break
         page.wait_for_timeout(100)
@@ -229,7 +228,7 @@ def test_an_allowed_origin_may_frame_the_pages_and_reviewers_decide_there(
         expect(frame.locator("a.card")).to_have_count(24)
         frame.locator("a.card").first.click()
         frame.locator("button[aria-pressed]", has_text="Wrong reference").first.click()
-        for _ in range(300):
+        for _ in range(1800):
             if found := read_corrections(tmp_path / "corrections"):
                 break
             page.wait_for_timeout(100)
@@ -244,7 +243,10 @@ def test_no_other_origin_may_frame_them(browser: Browser, notebook: str, server:
     refused: list[str] = []
     page.on("console", lambda message: refused.append(message.text))
     page.goto(f"{notebook}/?{server}failures")
-    page.wait_for_timeout(1000)
+    for _ in range(1800):
+        if refused:
+            break
+        page.wait_for_timeout(100)
     assert any("frame-ancestors 'none'" in text for text in refused), refused
     assert page.frame_locator("iframe").locator("a.card").count() == 0
     page.close()

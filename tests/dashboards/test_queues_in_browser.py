@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 
 def _split(root: Path, *names: str) -> Assignment:

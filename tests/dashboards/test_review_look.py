@@ -21,7 +21,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 _VIEW = "/sample?" + urlencode({"run": RUNS[-1], "view": "outcome=All&sort=As stored"})
 
@@ -109,7 +108,7 @@ def test_leave_out_is_a_verdict_of_its_own_and_earlier_ones_fold_away(
     earlier = tab.locator("details", has_text="3 earlier decisions")  # two of Ann, one of Cleo
     expect(earlier).to_be_visible()
     expect(tab.locator("section .decisions li.superseded")).to_have_count(0)
-    for _ in range(100):
+    for _ in range(1800):
         mine = [line for line in read_corrections(root / "corrections") if line.reviewer == "cleo"]
         if len(mine) == 2:
             break

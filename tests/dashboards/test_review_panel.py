@@ -15,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import Browser, Page, Route, WebSocketRoute, expect
 
-from tests.dashboards.browser import chromium, chromium_path, free_port, loaded, serving, settled, started
+from tests.dashboards.browser import chromium, chromium_path, loaded, serving, settled, started
 from tests.dashboards.folders import build
+from tests.processes import free_port
 from winnow.corrections import Correction, read_corrections
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 _ROWS = 150
 _PACE = 150  # milliseconds between two keys
@@ -109,7 +109,7 @@ def sign_in(tab: Page, name: str) -> None:
 def lines_of(data: Path, reviewer: str, count: int, tab: Page) -> list[Correction]:
     """The decisions of a reviewer on disk, once there are ``count``."""
     found: list[Correction] = []
-    for _ in range(600):
+    for _ in range(1800):
         found = [line for line in read_corrections(data / "corrections") if line.reviewer == reviewer]
         if len(found) >= count:
             break
@@ -286,41 +286,72 @@ def test_the_page_below_and_the_nearest_rows_are_of_the_row_on_the_screen(page: 
     expect(below).to_have_attribute("href", re.compile("many-1$"))
 
 
-def test_a_name_stands_while_a_slow_run_of_the_page_still_knows_the_earlier_one(
-    browser: Browser, server: str, many: Path
-) -> None:
-    context = browser.new_context(viewport={"width": 1280, "height": 720}, base_url=server)
-    tab = context.new_page()
-    held: list[Callable[[], None]] = []
-    is_slow = False
+class Answers:
+    """What the server tells Streamlit's part of a page; while ``are_slow`` it does not arrive."""
 
-    def between(socket: WebSocketRoute) -> None:
+    def __init__(self, tab: Page) -> None:
+        self.are_slow = False
+        self._held: list[Callable[[], None]] = []
+        tab.route_web_socket(re.compile("/_stcore/stream"), self._between)
+
+    def _between(self, socket: WebSocketRoute) -> None:
         def told(message: str | bytes) -> None:
-            if is_slow:
-                held.append(lambda: socket.send(message))
+            if self.are_slow:
+                self._held.append(lambda: socket.send(message))
             else:
                 socket.send(message)
 
         socket.connect_to_server().on_message(told)
 
-    tab.route_web_socket(re.compile("/_stcore/stream"), between)
+    def held(self, tab: Page) -> list[Callable[[], None]]:
+        """What has not arrived, once there is something and no more of it comes."""
+        seen = -1
+        while not self._held or len(self._held) != seen:
+            seen = len(self._held)
+            tab.wait_for_timeout(1500)
+        return self._held.copy()
+
+
+@pytest.fixture
+def slow(browser: Browser, server: str) -> Iterator[tuple[Page, Answers]]:
+    """A page that was drawn before the answers became slow."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720}, base_url=server)
+    tab = context.new_page()
+    answers = Answers(tab)
     tab.goto(_ALL)
     at(tab, 1)
     settled(tab)
-    is_slow = True
+    answers.are_slow = True
+    yield tab, answers
+    context.close()
+
+
+def test_a_name_stands_while_a_slow_run_of_the_page_still_knows_the_earlier_one(
+    slow: tuple[Page, Answers], many: Path
+) -> None:
+    tab, answers = slow
     tab.keyboard.press("j")  # the page below follows: a run that knows the earlier name
-    seen = -1
-    while not held or len(held) != seen:
-        seen = len(held)
-        tab.wait_for_timeout(1500)
+    earlier = answers.held(tab)
     sign(tab, "late")
-    for send in held[:seen]:
+    for send in earlier:
         send()
     tab.wait_for_timeout(1000)
     tab.keyboard.press("w")
     (line,) = lines_of(many, "late", 1, tab)
     assert line.sample_id == "easy_vqa/test/many-1"
-    context.close()
+
+
+def test_back_is_the_last_that_a_page_asks_of_a_slow_server(slow: tuple[Page, Answers]) -> None:
+    tab, answers = slow
+    press(tab, "j", "b", pace=0)
+    found = answers.held(tab)
+    answers.are_slow = False
+    for send in found:
+        send()
+    expect(tab).to_have_url(re.compile("/failures"))
+    expect(tab.locator("a.card").first).to_be_visible()
+    settled(tab)
+    expect(tab).to_have_url(re.compile("/failures"))
 
 
 def test_two_reviewers_keep_their_names_at_speed(browser: Browser, server: str, many: Path) -> None:

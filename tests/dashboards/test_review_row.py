@@ -25,7 +25,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 _WIDTH, _HEIGHT, _SQUARE = 4000, 3000, 8
 _BOX = (480, 544)  # of 1024, along both sides

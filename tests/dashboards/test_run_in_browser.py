@@ -14,7 +14,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(chromium_path() is None, reason="no Chromium here; install it, or name one in $CHROMIUM"),
 ]
-expect.set_options(timeout=60_000)
 
 
 def test_a_curation_is_started_followed_and_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-SLOW = 3.0
+SLOW = 12.0
 
 
 class Unruly(ThreadingHTTPServer):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,15 +19,10 @@ from serving.examples.ask import ask
 from serving.process import running
 from serving.start import check_server
 from tests import forks
+from tests.processes import free_port
 from winnow.demo.deploy import POLICY, ask_questions, attack, questions_of
 
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Served:

@@ -1,8 +1,8 @@
 """The umbrella command: passes on to the stages, and knows its version."""
 
+import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -16,14 +16,15 @@ def call(*arguments, cwd=None):
 
 
 def test_help_names_every_command_and_is_quick():
-    seconds = []
+    seconds = []  # of a processor: how long it takes depends on what else the machine does
     for _ in range(3):
-        started = time.monotonic()
+        before = os.times()
         done = call("winnow", "--help")
-        seconds.append(time.monotonic() - started)
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
     assert done.returncode == 0 and done.stderr == ""
     assert all(f"  {name} " in done.stdout for name in (*STAGES, "demo", "doctor"))
-    assert min(seconds) < 2  # half a second on an idle machine
+    assert min(seconds) < 1
 
 
 @pytest.mark.parametrize("stage", STAGES)

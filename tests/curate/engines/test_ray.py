@@ -240,7 +240,7 @@ def test_a_whole_curation_out_of_a_bucket_while_a_node_loses_power(both, tmp_pat
         lost = kill_when(lambda: any(both.second_cache.rglob("whole/curated/set/images/*")), both, flag)
         pipeline.run(recipe_of("ray", base, base, 3, exports), "recipe.yaml")
         lost.join()
-    assert both.alive() == 1
+    both.await_end_of_second()
     found = without_engine(test_published.of_store(both.store, "whole"))
     assert found.keys() == expected.keys()
     assert {name for name in expected if found[name] != expected[name]} == set()

@@ -318,6 +318,7 @@ def test_text_without_clip_has_no_alignment(root, tmp_path):
 
 SCRIPT = """
 import sys
+import time
 from pathlib import Path
 from curate.measure.images import measure_images
 from curate.measure.store import Store
@@ -326,8 +327,13 @@ from tests.curate.one_part import corrected_of
 from winnow.rows.records import Sample, Turn
 from winnow.parquet.tables import write_parquet
 from curate.settings.signals import MeasureSettings
+def replace_then_wait(self, target, replace=Path.replace):
+    replace(self, target)
+    if str(target) == last:
+        time.sleep(600)
 if __name__ == "__main__":
-    root, out, workers = sys.argv[1:]
+    root, out, workers, last = sys.argv[1:]
+    Path.replace = replace_then_wait
     paths = [f"{number}.png" for number in range(120)] + ["none.png"]
     settings = MeasureSettings(workers=int(workers), shard_size=10)
     measure_images(paths, Path(root), Path(out), settings)
@@ -345,8 +351,9 @@ def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(tmp_path, wor
         write(root / f"{number}.png", shape(48, colour=(number, 99, 200)) if number % 3 else noise(60, 40, number % 30))
     script = write(tmp_path / "run.py", SCRIPT.encode())
 
-    def start(out):
-        command = [sys.executable, str(script), str(root), str(out), str(workers)]
+    def start(out, last=""):
+        """The measuring, which does nothing more when it has written the file ``last``."""
+        command = [sys.executable, str(script), str(root), str(out), str(workers), str(last)]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
         return subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment)
 
@@ -354,9 +361,9 @@ def test_killed_at_any_moment_and_run_again_the_bytes_are_the_same(tmp_path, wor
     assert start(whole).wait() == 0
     kills = 0
     for wanted in ("journal/00000.parquet", "part-00003.parquet", "journal/00007.parquet"):
-        process = start(broken)
+        process = start(broken, broken / wanted)
         while process.poll() is None and not (broken / wanted).exists():
-            time.sleep(0.001)
+            time.sleep(0.01)
         process.kill()
         kills += process.wait() != 0
     assert kills == 3

@@ -126,12 +126,12 @@ def test_a_map_is_kept_and_its_points_lead_to_rows(found: Path, monkeypatch: pyt
 @pytest.mark.slow
 def test_umap_places_alike_under_its_seed_and_keeps_groups_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("umap")
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # to compile it takes a minute, to run it on 40 points seconds
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # to compile it takes a minute, to run it on 16 points seconds
     chance = np.random.default_rng(0)
-    vectors = np.concatenate([chance.normal(at, 0.1, (20, 6)) for at in (0.0, 5.0)]).astype(np.float32)
+    vectors = np.concatenate([chance.normal(at, 0.1, (8, 6)) for at in (0.0, 5.0)]).astype(np.float32)
     with ThreadPoolExecutor() as both:  # each waits for a process
         one, two = both.map(layouts._umap, [vectors, vectors])
     np.testing.assert_array_equal(one, two)
-    centres = one[:20].mean(axis=0), one[20:].mean(axis=0)
-    spread = max(float(np.abs(one[:20] - centres[0]).max()), float(np.abs(one[20:] - centres[1]).max()))
+    centres = one[:8].mean(axis=0), one[8:].mean(axis=0)
+    spread = max(float(np.abs(one[:8] - centres[0]).max()), float(np.abs(one[8:] - centres[1]).max()))
     assert np.linalg.norm(centres[0] - centres[1]) > spread

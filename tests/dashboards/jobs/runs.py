@@ -41,7 +41,7 @@ def put(root: Path, recipe: str, name: str, lane: Lane = "check", stage: Stage =
     return new_job(root, stage=stage, lane=lane, name=name, result=result, by="ann", below=root, recipe=recipe)
 
 
-def awaited(root: Path, id: str, is_there: Callable[[Job], bool], seconds: float = 90) -> Job:
+def awaited(root: Path, id: str, is_there: Callable[[Job], bool], seconds: float = 300) -> Job:
     """The job as soon as it is as wanted."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:

@@ -11,6 +11,7 @@ import threading
 import time
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -53,11 +54,10 @@ def test_a_recipe_is_checked_and_run(tmp_path: Path) -> None:
     assert (done.state, done.code, done.by, done.name) == ("finished", 0, "ann", "tiny")
     assert read_manifest(tmp_path / "curated" / "tiny", finish_with="")["counts"]["rows"] == 3
     assert log_of(tmp_path, done).startswith(f"$ curate run {tmp_path}/jobs/{job.id}/recipe.yaml\n")
-    for _ in range(100):
-        if not _workers(tmp_path):
-            break
+    end = time.monotonic() + 300
+    while (left := _workers(tmp_path)) and time.monotonic() < end:
         time.sleep(0.1)
-    assert _workers(tmp_path) == [], "a worker leaves when nothing waits"
+    assert left == [], "a worker leaves when nothing waits"
 
 
 def test_a_run_is_stopped_as_by_ctrl_c_and_continued(tmp_path: Path) -> None:
@@ -146,17 +146,22 @@ while True: time.sleep(0.05)
 @pytest.mark.parametrize("asked", [1, 2])
 def test_what_does_not_stop_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int) -> None:
     monkeypatch.setattr(worker, "command_of", lambda *_, **__: [sys.executable, "-P", "-c", _STUBBORN])
+    now = [1.0]  # as the worker sees it
+    monkeypatch.setattr(worker, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=time.sleep))
     job = put(tmp_path, "name: a\n", "a")
-    grace = 1.0 if asked == 1 else 60.0
-    thread = threading.Thread(target=worker.work, args=(tmp_path, "check"), kwargs={"grace": grace})
+    thread = threading.Thread(target=worker.work, args=(tmp_path, "check"), kwargs={"grace": 60.0})
     thread.start()
     awaited(tmp_path, job.id, lambda job: "\nready\n" in log_of(tmp_path, job))
     call_off(tmp_path, job.id, "ann")
     awaited(tmp_path, job.id, lambda job: "\ngot SIGINT" in log_of(tmp_path, job))
     if asked == 2:
         call_off(tmp_path, job.id, "ann")
-    ended = awaited(tmp_path, job.id, lambda job: job.state in ENDED, seconds=20)
-    thread.join(10)
+    else:
+        now[0] += 61
+        awaited(tmp_path, job.id, lambda job: "\ngot SIGTERM" in log_of(tmp_path, job))
+        now[0] += 15
+    ended = awaited(tmp_path, job.id, lambda job: job.state in ENDED)
+    thread.join()
     assert (ended.state, ended.code) == ("stopped", -signal.SIGKILL)
     assert ("\ngot SIGTERM" in log_of(tmp_path, ended)) == (asked == 1)
 
@@ -170,7 +175,8 @@ print("left", subprocess.Popen([sys.executable, "-c", "import time; time.sleep(6
     ended = find_job(tmp_path, job.id)
     assert ended and ended.state == "finished"
     left = int(log_of(tmp_path, ended).rpartition("left")[2])
-    for _ in range(100):
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
         if _processes().get(left, "Z").startswith("Z"):  # gone, or dead and not yet waited for
             return
         time.sleep(0.05)

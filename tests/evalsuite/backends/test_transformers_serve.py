@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import pytest
 from tiny import recipe_text
 
 from evalsuite.runs.run import run_recipe
+from tests.processes import free_port
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None,
@@ -25,9 +25,7 @@ SERVE = "import sys; from transformers.cli.transformers import main; sys.argv[0]
 
 @pytest.fixture(scope="module")
 def address(tiny_vlm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("serve") / "log.txt"
     command = [sys.executable, "-c", SERVE, "serve", str(tiny_vlm), "--host", "127.0.0.1", "--port", str(port),
                "--device", "cpu", "--dtype", "float32"]  # fmt: skip

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import contextlib
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -83,9 +82,7 @@ def event(delta: dict[str, Any], reason: str | None = None) -> str:
 
 @contextlib.contextmanager
 def running(config: uvicorn.Config, guard: Guard | None = None) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        config.port = free.getsockname()[1]
+    config.port = 0
     server = uvicorn.Server(config)
     failed: list[BaseException] = []
 
@@ -111,7 +108,7 @@ def running(config: uvicorn.Config, guard: Guard | None = None) -> Iterator[str]
     if failed:
         raise failed[0]
     try:
-        yield f"http://127.0.0.1:{config.port}"
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
         thread.join(20)

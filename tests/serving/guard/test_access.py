@@ -34,22 +34,35 @@ def test_keys_and_their_rates(tmp_path):
 
 
 def test_places_and_the_queue_are_bounded():
-    async def run() -> list[object]:
-        gate = Gate(concurrent=2, queue=2, timeout=0.2)
+    async def asked(gate: Gate, count: int) -> tuple[list[asyncio.Task[None]], asyncio.Event]:
+        """So many requests, each of which has its place, waits or is refused; those inside stay until the event."""
+        end = asyncio.Event()
 
-        async def hold(seconds: float) -> None:
+        async def hold() -> None:
             async with gate.entered():
                 assert gate.running <= 2
-                await asyncio.sleep(seconds)
+                await end.wait()
 
-        found = await asyncio.gather(*(hold(0.05) for _ in range(5)), return_exceptions=True)
-        late = await asyncio.gather(*(hold(0.5) for _ in range(4)), return_exceptions=True)
-        cancelled = [asyncio.ensure_future(hold(5)) for _ in range(4)]
-        await asyncio.sleep(0.01)
+        tasks = [asyncio.ensure_future(hold()) for _ in range(count)]
+        await asyncio.sleep(0)
+        assert (gate.running, gate.waiting) == (2, 2)
+        return tasks, end
+
+    async def run() -> list[object]:
+        patient, impatient = Gate(concurrent=2, queue=2, timeout=60), Gate(concurrent=2, queue=2, timeout=0.1)
+        tasks, end = await asked(patient, 5)
+        end.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        tasks, end = await asked(impatient, 4)
+        await asyncio.wait(tasks[2:])
+        end.set()
+        late = await asyncio.gather(*tasks, return_exceptions=True)
+        cancelled, _ = await asked(patient, 4)
         for task in cancelled:
             task.cancel()
         await asyncio.gather(*cancelled, return_exceptions=True)
-        assert (gate.running, gate.waiting) == (0, 0)
+        for gate in (patient, impatient):
+            assert (gate.running, gate.waiting) == (0, 0)
         return [*found, *late]
 
     statuses = [each.status if isinstance(each, RefusedError) else each for each in asyncio.run(run())]

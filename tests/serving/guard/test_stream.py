@@ -3,12 +3,20 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 
 import httpx2
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, StreamingResponse
 
 from tests.serving.guard.live import ask, event, events, guarded, lines, policy, said
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait for the guard, a minute at most."""
+    deadline = time.monotonic() + 60
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def stream_of(*texts: str) -> StreamingResponse:
@@ -115,9 +123,7 @@ def test_a_client_that_goes_ends_the_upstreams_answer():
         with client.stream("POST", "/v1/chat/completions", json={
             "model": "m", "stream": True, "messages": [{"role": "user", "content": "?"}]}) as answer:  # fmt: skip
             next(answer.iter_bytes())
-        deadline = time.monotonic() + 10
-        while (upstream.closed < 1 or guard.gate.running) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: upstream.closed and not guard.gate.running)
         assert upstream.closed == 1 and guard.gate.running == 0
 
 
@@ -133,4 +139,5 @@ def test_two_hundred_streams_at_a_time_arrive_whole():
     with guarded(policy(), lambda _: text) as (client, upstream, guard):
         found = asyncio.run(all_of(str(client.base_url)))
         assert found == ["".join(text)] * 200
+        wait_until(lambda: not guard.gate.running)  # places are given back after the last bytes
         assert len(upstream.seen) == 200 and guard.gate.running == guard.gate.waiting == 0
