@@ -30,7 +30,7 @@ from curate.readers.files.encoding import encoding_of
 from curate.readers.files.json import FileRows, RawRow
 from curate.readers.files.rows import iter_rows
 from winnow.digests import Digests
-from winnow.files import read_json, sha256_file, write_json
+from winnow.files import read_json, sha256_file, write_state
 from winnow.remote.addresses import shown
 from winnow.rows.lines import MAX_LINE, parse_json
 from winnow.rows.records import BadRow
@@ -389,4 +389,4 @@ class KnownRanges:
 
     def save(self) -> None:
         """Write the state file."""
-        write_json(self._state, {"limits": self._limits, "files": self._cut})
+        write_state(self._state, {"limits": self._limits, "files": self._cut})

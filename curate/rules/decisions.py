@@ -22,7 +22,7 @@ from curate.rules.checked import CheckedRule
 from curate.rules.judged import ROW, between, moved
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import Workspace
-from winnow.files import digest_of, read_json, write_json
+from winnow.files import digest_of, read_json, write_state
 from winnow.parquet.block_files import open_block_files
 from winnow.parquet.footer import RowGroup
 from winnow.parquet.table_parts import POSITION, Parts
@@ -164,7 +164,7 @@ def write_decisions(
         found = rows.sql(_SAID, params={"start": start, "end": start + count}).to_arrow_table() if is_said else None
         digests.append(digest_of([made_by, name, names, found is not None and digest_of_rows(moved(found, -start))]))
     note = {_MADE: file_stats(workspace.decisions, below=workspace.folder), _PARTS: digests}
-    write_json(workspace.work / _DIGESTS, note)
+    write_state(workspace.work / _DIGESTS, note)
 
 
 def part_digests(workspace: Workspace) -> list[str]:
@@ -213,7 +213,7 @@ class _Fired:
 
 
 def _read_fired(path: Path, start: int) -> pa.Table:
-    rows = pq.read_table(path)
+    rows = pq.ParquetFile(path).read()
     return rows.set_column(0, POSITION, pc.add(rows[ROW], pa.scalar(start, pa.int64())))
 
 
