@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -21,7 +22,7 @@ from curate.inputs import named_by_rows
 from curate.measure.store import Store, is_unchanged, surely_unchanged
 from curate.workspace import LOOKS, SEAL, Workspace
 from winnow.errors import UserError
-from winnow.files import digest_of, read_json, sha256_file, write_json
+from winnow.files import digest_of, read_json, sha256_file, write_state
 from winnow.parquet.tables import row_count
 from winnow.run import MANIFEST, Stages
 
@@ -42,22 +43,26 @@ def write_seal(workspace: Workspace, before: Noted) -> None:
     """
     folder, known = workspace.folder, _outputs(workspace.folder)
     files: dict[str, list[Any]] = {}
-    for name in sorted({*known, *_made_here(folder)}):
+    new: dict[str, list[int]] = {}
+    for name in {*known, *_made_here(folder)}:
         path = folder / name
         if path.is_file():
             status = path.stat()
             facts = [status.st_size, status.st_mtime_ns, status.st_ino]
             if (noted := before.get(name, []))[:3] == facts:
                 files[name] = noted
-                continue
-            files[name] = [*facts, known.get(name) or sha256_file(path)]
-            files[name] += [row_count(path)] if _is_image_part(Path(name)) else []
+            else:
+                new[name] = facts
+    with ThreadPoolExecutor() as threads:
+        digests = threads.map(lambda name: known.get(name) or sha256_file(folder / name), new)
+        for (name, facts), digest in zip(new.items(), digests, strict=True):
+            files[name] = [*facts, digest, *([row_count(folder / name)] if _is_image_part(Path(name)) else [])]
     for images in sorted(folder.glob(f"exports/*/{_STORED}")):
         files[str(images.relative_to(folder))] = [*_times(images)]
     stages = Stages(workspace.work)
     roots = {name: stages.get(f"{_label(name)}root") for name in ("", *_names(workspace))}
     sealed = {"files": files, "roots": roots}
-    write_json(workspace.work / SEAL, {**sealed, "digest": digest_of(sealed)})
+    write_state(workspace.work / SEAL, {**sealed, "digest": digest_of(sealed)})
 
 
 def sealed_files(workspace: Workspace) -> list[str]:

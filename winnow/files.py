@@ -98,6 +98,11 @@ def write_json(target: Path, value: Any) -> None:
     write_text(target, strict_json(value, indent=2, sort_keys=True) + "\n")
 
 
+def write_state(target: Path, value: Any) -> None:
+    """Atomically write ``value`` as JSON that only programs read, on one line: an indent takes ten times as long."""
+    write_text(target, strict_json(value, sort_keys=True) + "\n")
+
+
 def strict_json(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
     """The JSON text of a value that every reader takes: NaN and infinity, which JSON has not, become null."""
     try:

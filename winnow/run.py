@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from winnow.errors import UserError
-from winnow.files import digest_of, read_json, sha256_file, write_json
+from winnow.files import digest_of, read_json, sha256_file, write_json, write_state
 
 MANIFEST = "manifest.json"
 _DIGEST = "digest of all this"  # key of a state file
@@ -178,7 +178,7 @@ class Stages:
         """Keep a JSON-able value for later runs."""
         if self._state.get(name) != value:
             self._state[name] = value
-            write_json(self._path, {**self._state, _DIGEST: digest_of(self._state)})
+            write_state(self._path, {**self._state, _DIGEST: digest_of(self._state)})
 
     def get(self, name: str) -> Any:
         """The value that ``set`` kept, or None."""

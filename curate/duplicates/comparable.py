@@ -101,7 +101,8 @@ class AllRows:
         counts = np.diff(self.offsets)[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         place = np.repeat(self.offsets[:-1][rows] - offsets[:-1], counts) + np.arange(offsets[-1])
-        return AllRows(lambda name: self.half(name)[rows], self.votes[rows], offsets, self.numbers[place])
+        half = self.half if len(rows) else lambda name: np.empty(0, np.uint64)
+        return AllRows(lambda name: half(name)[rows], self.votes[rows], offsets, self.numbers[place])
 
     def _marked(self, images: NDArray[np.bool_]) -> NDArray[np.bool_]:
         marked: NDArray[np.bool_] = np.append(images, False)[self.numbers]  # of -1: the last
@@ -187,13 +188,13 @@ def compared(rows: AllRows, images: Images, hashes: Mapping[str, Hashes], unit: 
         unit: of each row, -1 without.
     """
     readable = np.flatnonzero(rows.readable())
-    asked, count = first_equal(hashes["asked_high"][readable], hashes["asked_low"][readable])
+    asked = first_equal(hashes["asked_high"][readable], hashes["asked_low"][readable])
     some = rows.chosen(readable)
-    wanted = (count > 1) | some.any_of(images.has_copies) | (unit[readable] >= 0)
+    wanted = (np.bincount(asked)[asked] > 1) | some.any_of(images.has_copies) | (unit[readable] >= 0)
     # Rows that ask the same are wanted all, or it is one: the first of them keeps its place among the wanted ones.
     asked = (np.cumsum(wanted) - 1)[asked[wanted]]
     position, some = readable[wanted], some.chosen(np.flatnonzero(wanted))
-    of = {name: half[position] for name, half in hashes.items()}
+    of = {name: half[position] if len(some) < len(rows) else half for name, half in hashes.items()}
     stars, own = images.stars[some.numbers], unit[position]
     first = stars[some.offsets[:-1]]
     ids = np.stack([some.half("id_high"), some.half("id_low")], axis=1)
@@ -201,7 +202,7 @@ def compared(rows: AllRows, images: Images, hashes: Mapping[str, Hashes], unit: 
     digests = [np.where(own < 0, of[name], ~of[name]) for name in ("told_high", "told_low")]
     return Comparable(
         position, some.offsets, some.numbers, images.pixels[some.numbers], stars, asked,
-        first_equal(of["answered_high"], of["answered_low"])[0], first_equal(of["alike_high"], of["alike_low"])[0],
+        first_equal(of["answered_high"], of["answered_low"]), first_equal(of["alike_high"], of["alike_low"]),
         some.votes.astype(np.int64), images.keys[first], images.has_copies[first], own, ids, of["asked_high"],
         np.stack(digests, axis=1),
     )  # fmt: skip

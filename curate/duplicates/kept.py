@@ -12,7 +12,7 @@ is one partition. Edited copies lead from one partition to others: their rows ar
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -168,7 +168,7 @@ def choose_kept(
     for some in _together(new):
         _put(found, [some], _chosen(connection, workspace, rows, some, state[some], settings))
     if new or len(earlier) != len(parts):
-        _write(workspace.kept, found, parts)
+        _write(workspace.kept, found, parts, {digest: stored.at(slice(*at)) for digest, at in earlier.items()})
     if len(rows):
         found.star[:] = np.where(found.found, rows.stars[rows.offsets[:-1]], -1)
     return _with_links(connection, workspace, rows, found, dropped, settings)
@@ -217,16 +217,21 @@ def _read(path: Path) -> tuple[dict[str, tuple[int, int]], Repeats]:
     return places, replace(Repeats.none(count), **columns)
 
 
-def _write(path: Path, found: Repeats, parts: Sequence[tuple[str, Indices]]) -> None:
-    """Keep what was found in each partition; rows are named by their places there."""
-    members = _joined([group for _, group in parts])
+def _write(path: Path, found: Repeats, parts: Sequence[tuple[str, Indices]], earlier: Mapping[str, Repeats]) -> None:
+    """Keep what was found in each partition; rows are named by their places there, as in ``earlier`` ones."""
     place = np.full(len(found.found) + 1, -1)
-    for _, group in parts:
+    pieces = []
+    for digest, group in parts:
+        if digest in earlier:
+            pieces.append(earlier[digest])
+            continue
         place[group] = np.arange(len(group))
-    columns = {}
-    for name, kind in _STORED.items():
-        values = getattr(found, name)[members]
-        columns[name] = (place[values] if name in _OTHERS else values).astype(kind)
+        of_group = found.at(group)
+        pieces.append(replace(of_group, **{name: place[getattr(of_group, name)] for name in _OTHERS}))
+    columns = {
+        name: np.concatenate([np.empty(0, kind), *(getattr(piece, name).astype(kind, copy=False) for piece in pieces)])
+        for name, kind in _STORED.items()
+    }
     write_arrays(path, columns, {_META: json.dumps([[digest, len(group)] for digest, group in parts])})
 
 

@@ -50,8 +50,8 @@ def mixed_lists(values: Hashes, offsets: Indices, salt: int = 0) -> Hashes:
     return mixed(sums[offsets[1:]] - sums[offsets[:-1]] ^ mixed(counts.astype(np.uint64), salt), salt)
 
 
-def first_equal(one: Hashes, other: Hashes) -> tuple[Indices, Indices]:
-    """For each row the first one with the same two hashes, and how many have them."""
+def first_equal(one: Hashes, other: Hashes) -> Indices:
+    """For each row the first one with the same two hashes."""
     order = np.argsort(one)
     one, other = one[order], other[order]
     runs = np.flatnonzero(np.concatenate([[True], one[1:] != one[:-1]]))[: len(order)]
@@ -61,9 +61,8 @@ def first_equal(one: Hashes, other: Hashes) -> tuple[Indices, Indices]:
         order, one, other = order[again], one[again], other[again]
         runs = np.flatnonzero(np.concatenate([[True], (one[1:] != one[:-1]) | (other[1:] != other[:-1])]))
     if not len(order):
-        return order, order
+        return order
     sizes = np.diff(np.append(runs, len(order)))
-    first, count = np.empty(len(order), np.int64), np.empty(len(order), np.int64)
+    first = np.empty(len(order), np.int64)
     first[order] = np.repeat(np.minimum.reduceat(order, runs), sizes)
-    count[order] = np.repeat(sizes, sizes)
-    return first, count
+    return first

@@ -12,7 +12,7 @@ import io
 import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from curate.readers.files.encoding import encoding_of
 from curate.readers.files.json import FileRows, RawRow
 from curate.readers.files.rows import iter_rows
 from winnow.digests import Digests
-from winnow.files import read_json, sha256_file, write_json
+from winnow.files import read_json, sha256_file, write_state
 from winnow.remote.addresses import shown
 from winnow.rows.lines import MAX_LINE, parse_json
 from winnow.rows.records import BadRow
@@ -138,7 +138,10 @@ def _cut_csv(path: Path, known: Sequence[Range] = ()) -> list[Range] | None:
     delimiter = csv_form(path).delimiter
     with path.open("rb") as handle:
         header = csv_header(handle.read(MAX_HEADER), delimiter)
-    return _cut_lines(path, known, header, CsvEnds(delimiter)) if header is not None else None
+    return _cut_lines(path, known, header, functools.partial(CsvEnds, delimiter)) if header is not None else None
+
+
+Ends = Callable[[bytes], NDArray[np.int64] | None]  # where lines end in one block after another; None: not sure
 
 
 def _line_ends(block: bytes) -> NDArray[np.int64]:
@@ -146,37 +149,53 @@ def _line_ends(block: bytes) -> NDArray[np.int64]:
 
 
 def _cut_lines(
-    path: Path, known: Sequence[Range] = (), header: bytes = b"",
-    ends_in: Callable[[bytes], NDArray[np.int64] | None] = _line_ends,
-) -> list[Range] | None:  # fmt: skip
+    path: Path, known: Sequence[Range] = (), header: bytes = b"", ends_in: Callable[[], Ends] = lambda: _line_ends
+) -> list[Range] | None:
     """Ranges of a file of lines, or of the records of a CSV file; None if one of these is too long to be read.
 
     Args:
         header: of a CSV file.
-        ends_in: where lines, or records, end in one block of the file after another; None if that is not sure.
+        ends_in: makes an ``Ends`` for blocks from the beginning of a range on.
     """
+    found: list[Range] = []
     with path.open("rb") as handle:
-        found = _unchanged(handle, [part for part in known if part.header == len(header) and not part.groups], header)
-        begun = _Begun(found[-1].end if found else 0, header)
-        handle.seek(begun.start)
-        if header and not found:  # may begin with a byte order mark, which is no part of a cell
-            begun.add(handle.read(len(header)), 0)
-        for block in iter(lambda: handle.read(_READ), b""):
-            ends = ends_in(block)
-            if ends is None or np.diff(ends, prepend=-begun.torn, append=len(block)).max() >= MAX_LINE:
-                return None
-            done = at = 0  # lines and bytes of the block that are in a range
-            while (last := begun.last_line(block, ends, done, at)) is not None:
-                end = int(ends[last])
-                begun.add(block[at:end], last + 1 - done)
-                found.append(begun.range())
-                begun, done, at = _Begun(found[-1].end, header), last + 1, end
-            begun.add(block[at:], len(ends) - done)
-            begun.tear(block[ends[-1] :] if len(ends) else block, starts=len(ends) > 0)
+        earlier = _Earlier(handle, known, header)
+        while True:
+            while (same := earlier.at(found[-1].end if found else 0)) is not None:
+                found.append(same)
+            for part in _new_ranges(handle, found[-1].end if found else 0, header, ends_in()):
+                if part is None:
+                    return None
+                found.append(part)
+                if earlier.may_have(part.end):
+                    break
+            else:
+                return found
+
+
+def _new_ranges(handle: io.BufferedReader, start: int, header: bytes, ends_in: Ends) -> Iterator[Range | None]:
+    """The ranges from a place on where one begins; the last is None if a line is too long to be read."""
+    begun = _Begun(start, header)
+    handle.seek(start)
+    if header and not start:  # may begin with a byte order mark, which is no part of a cell
+        begun.add(handle.read(len(header)), 0)
+    for block in iter(lambda: handle.read(_READ), b""):
+        ends = ends_in(block)
+        if ends is None or np.diff(ends, prepend=-begun.torn, append=len(block)).max() >= MAX_LINE:
+            yield None
+            return
+        done = at = 0  # lines and bytes of the block that are in a range
+        while (last := begun.last_line(block, ends, done, at)) is not None:
+            end = int(ends[last])
+            begun.add(block[at:end], last + 1 - done)
+            ended = begun.range()
+            yield ended
+            begun, done, at = _Begun(ended.end, header), last + 1, end
+        begun.add(block[at:], len(ends) - done)
+        begun.tear(block[ends[-1] :] if len(ends) else block, starts=len(ends) > 0)
     if begun.size:
         begun.lines += begun.torn > 0
-        found.append(begun.range())
-    return found
+        yield begun.range()
 
 
 def _digest(start: int, header: bytes) -> Any:
@@ -184,17 +203,35 @@ def _digest(start: int, header: bytes) -> Any:
     return hashlib.sha256(header if start else b"")
 
 
-def _unchanged(handle: io.BufferedReader, known: Sequence[Range], header: bytes) -> list[Range]:
-    """The first of some ranges, as far as the file still has them; the last one ended with the file."""
-    size = os.fstat(handle.fileno()).st_size
-    found = []
-    for part in known if known and known[-1].end == size else known[:-1]:
-        digest = _digest(part.start, header)
-        digest.update(handle.read(part.end - part.start))
-        if digest.hexdigest() != part.digest:
-            break
-        found.append(part)
-    return found
+class _Earlier:
+    """The ranges that a file had, each of them sought where it was, and as far from the end of the file as it was.
+
+    A range ends where its own bytes say, so one whose bytes are there from the beginning of a range on is one again;
+    the last one ended with the file.
+    """
+
+    def __init__(self, handle: io.BufferedReader, known: Sequence[Range], header: bytes) -> None:
+        known = [part for part in known if part.header == len(header) and not part.groups]
+        self._handle, self._header = handle, header
+        self._size = os.fstat(handle.fileno()).st_size
+        self._from_end = {known[-1].end - part.start: part for part in known}
+        self._from_start = {part.start: part for part in known[:-1]}
+
+    def may_have(self, start: int) -> bool:
+        """Whether there is one to seek at a place."""
+        return start in self._from_start or self._size - start in self._from_end
+
+    def at(self, start: int) -> Range | None:
+        """The range from a place on; None if none of the earlier ones is there."""
+        sought = (self._from_start.get(start), self._from_end.get(self._size - start))
+        for part in dict.fromkeys(filter(None, sought)):
+            size = part.end - part.start
+            self._handle.seek(start)
+            digest = _digest(start, self._header)
+            digest.update(self._handle.read(size))
+            if digest.hexdigest() == part.digest:
+                return replace(part, start=start, end=start + size)
+        return None
 
 
 class _Begun:
@@ -352,4 +389,4 @@ class KnownRanges:
 
     def save(self) -> None:
         """Write the state file."""
-        write_json(self._state, {"limits": self._limits, "files": self._cut})
+        write_state(self._state, {"limits": self._limits, "files": self._cut})

@@ -31,7 +31,7 @@ from curate.readers.spelling import Root
 from curate.readers.storable import encodable, with_storable_meta
 from curate.settings.sources import SourceSettings
 from winnow.errors import UserError, disk_problem
-from winnow.files import read_json, sha256_file, write_json
+from winnow.files import read_json, sha256_file, write_state
 from winnow.media.locate import is_url
 from winnow.parquet.table_parts import Item
 from winnow.parquet.tables import write_parquet
@@ -100,7 +100,7 @@ def write_unit(path: Path, unit: Unit) -> None:
     counted = dataclasses.asdict(unit.counted)
     ordered = {name: list(counted[name].items()) for name in _ORDERED}  # JSON files here sort names
     try:
-        write_json(path, {**dataclasses.asdict(unit), "counted": {**counted, **ordered}})
+        write_state(path, {**dataclasses.asdict(unit), "counted": {**counted, **ordered}})
     except OSError as error:
         raise UserError(disk_problem(error, path) or f"{path}: cannot be written ({error})") from error
 

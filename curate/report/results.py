@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from curate.row_blocks import BlockReader, Rows, pieces_of_blocks
 from curate.rules.decisions import part_digests
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import ASSIGNED_SPLIT, Workspace
-from winnow.files import digest_of, read_json, sha256_bytes, write_json
-from winnow.parquet.block_files import TableFile, open_block_files
+from winnow.files import digest_of, read_json, sha256_bytes, write_state
+from winnow.parquet.block_files import DamagedError, TableFile, open_block_files
 from winnow.parquet.footer import RowGroup, group_digests
 from winnow.parquet.tables import ROWS_A_GROUP, database
 
@@ -64,6 +65,15 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> dict[Path
     Raises:
         UserError: a file cannot be written.
     """
+    state = workspace.work / "results.json"
+    try:
+        return _write_results(workspace, splits, state)
+    except DamagedError:
+        state.unlink()
+        return _write_results(workspace, splits, state)
+
+
+def _write_results(workspace: Workspace, splits: Sequence[str], state: Path) -> dict[Path, str]:
     first = next(workspace.corrected.batches(), None)
     schema = _table_schema(first.schema) if first is not None else pa.schema([])
     parts = {split: workspace.samples_of(split) for split in splits}
@@ -73,9 +83,7 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> dict[Path
     with contextlib.ExitStack() as stack:
         connection = stack.enter_context(database(workspace.work))
         thread = stack.enter_context(ThreadPoolExecutor(1))
-        (table,), texts = stack.enter_context(
-            open_block_files(workspace.work / "results.json", {workspace.samples_table: schema}, lines)
-        )
+        (table,), texts = stack.enter_context(open_block_files(state, {workspace.samples_table: schema}, lines))
         *of_kept, of_marked = texts
         read, decided = _Reader(workspace), _Decided(workspace)
         keys = _block_keys(workspace, schema, decided)
@@ -85,17 +93,13 @@ def write_results(workspace: Workspace, splits: Sequence[str] = ()) -> dict[Path
         for number, ((start, count), (kept_key, marked_key)) in enumerate(
             zip(places, _line_keys(workspace, splits, decided), strict=True)
         ):
-            made = [found for file in of_kept if (found := file.kept(kept_key)) is not None]
-            part = read.part(number) if count and len(made) < len(of_kept) else None
-            if len(made) < len(of_kept):
-                made = [_as_lines(part.records(split)) if part else b"" for split in (None, *splits)]
-            for file, each in zip(of_kept, made, strict=True):
-                file.add(kept_key, each)
-            marked = of_marked.kept(marked_key)
-            if marked is None:
+            wanted = [not file.repeat(kept_key) for file in of_kept]
+            part = read.part(number) if count and any(wanted) else None
+            for file, split in itertools.compress(zip(of_kept, (None, *splits), strict=True), wanted):
+                file.add(kept_key, _as_lines(part.records(split)) if part else b"")
+            if not of_marked.repeat(marked_key):
                 about = part or (read.about(number) if count else None)
-                marked = _as_lines(about.ledger_lines(connection)) if about else b""
-            of_marked.add(marked_key, marked)
+                of_marked.add(marked_key, _as_lines(about.ledger_lines(connection)) if about else b"")
             _add(table, encoded)
             # The blocks that end here: the parts that they consist of are in memory. A thread encodes them meanwhile.
             while block < len(keys) and min((block + 1) * ROWS_A_GROUP, total) <= start + count:
@@ -136,7 +140,7 @@ class _Decided:
             for number, digest in enumerate(groups):
                 found[digest] = known.get(digest) or _said(table.read_row_group(number, columns=[*_DECIDED]))
         if found != known:
-            write_json(state, found)
+            write_state(state, found)
         self.blocks = [found[digest][0] for digest in groups]
         bits = (np.frombuffer(bytes.fromhex(found[digest][1]), np.uint8) for digest in groups)
         self._dropped = np.concatenate([np.empty(0, np.uint8), *(np.unpackbits(each)[:ROWS_A_GROUP] for each in bits)])

@@ -1,4 +1,4 @@
-"""What the decisions come to, counted by block: a run counts the blocks again that are new, and adds up the rest."""
+"""What the decisions come to, counted by part: a run counts the parts again that are new, and adds up the rest."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from curate.row_blocks import BlockReader, pieces_of_blocks
+from curate.row_blocks import BlockReader, Rows
+from curate.rules.decisions import part_digests
+from curate.rules.judged import moved
 from curate.workspace import Workspace
-from winnow.files import digest_of, read_json, write_json
-from winnow.parquet.footer import group_digests
+from winnow.files import digest_of, read_json, write_state
 from winnow.parquet.tables import ROWS_A_GROUP, database, literal
 
-_VERSION = 1  # raise it when the same decisions come to something else
+_VERSION = 2  # raise it when the same decisions come to something else
 EXAMPLES = 4  # rows of a rule
 _COUNTS = """
     SELECT 'decisions', decision, NULL, count(*), 0, 0, 0 FROM decided GROUP BY 2
@@ -68,7 +69,7 @@ def summarise(workspace: Workspace, seed: int) -> Summary:
     """Count all decisions; ``seed`` chooses the examples."""
     found = Summary()
     chosen: dict[str | None, list[tuple[int, int]]] = {}
-    for counts, examples in _by_block(workspace, seed):
+    for counts, examples in _by_part(workspace, seed):
         for table, name, repeats, *numbers in counts:
             match table:
                 case "decisions" | "reasons":
@@ -89,22 +90,26 @@ def _sum(one: tuple[int, ...], other: Sequence[int]) -> Any:
     return tuple(a + b for a, b in zip(one, other, strict=False))
 
 
-def _by_block(workspace: Workspace, seed: int) -> Iterator[tuple[list[Any], list[Any]]]:
-    """Counts and examples of each block of the decisions."""
-    state = workspace.work / "summaries.json"
+def _by_part(workspace: Workspace, seed: int) -> Iterator[tuple[list[Any], list[Any]]]:
+    """Counts and examples of each part of the rows, wherever it is in the set."""
+    state, corrected = workspace.work / "summaries.json", workspace.corrected
     known = _read(state)
-    pieces = pieces_of_blocks(workspace.corrected)
     made: dict[str, Any] = {}
-    rows = BlockReader(workspace.corrected, ["source"])
-    with database(workspace.work) as connection, pq.ParquetFile(workspace.decisions) as decisions:
-        for number, block in enumerate(zip(pieces, group_digests(workspace.decisions), strict=True)):
-            key = digest_of([_VERSION, seed, block])
-            made[key] = known.get(key) or _summary(
-                connection, decisions.read_row_group(number), rows.block(number), seed
-            )
-            yield made[key]
+    rows, decisions = BlockReader(corrected, ["source"]), Rows(workspace.decisions)
+    places = zip(part_digests(workspace), corrected.starts(), corrected.counts(), strict=True)
+    with database(workspace.work) as connection:
+        for number, (digest, start, count) in enumerate(places):
+            if not count:
+                continue
+            key = digest_of([_VERSION, seed, digest])
+            made[key] = known.get(key)
+            if made[key] is None:
+                decided = pa.Table.from_batches([decisions.between(start, start + count)])
+                made[key] = _summary(connection, moved(decided, -start), rows.part(number), seed)
+            counts, examples = made[key]
+            yield counts, [[rule, at, start + position] for rule, at, position in examples]
     if made.keys() != known.keys():
-        write_json(state, made)
+        write_state(state, made)
 
 
 def _read(state: Path) -> dict[str, Any]:

@@ -17,17 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.row_blocks import BlockReader, Rows, pieces_of_blocks
+from curate.row_blocks import BlockReader, Piece, Rows, pieces_of_blocks
 from curate.rules.checked import CheckedRule
 from curate.rules.judged import ROW, between, moved
 from curate.rules.part_facts import digest_of_rows
 from curate.workspace import Workspace
-from winnow.files import digest_of, read_json, write_json
+from winnow.files import digest_of, read_json, sha256_file, write_state
 from winnow.parquet.block_files import open_block_files
 from winnow.parquet.footer import RowGroup
 from winnow.parquet.table_parts import POSITION, Parts
 from winnow.parquet.tables import ROWS_A_GROUP, literal
-from winnow.run import file_stats
 
 _FIRED = pa.struct(
     [(name, pa.string()) for name in ("rule", "action", "expression", "values", "threshold", "related_row")]
@@ -94,6 +93,8 @@ def write_decisions(
 ) -> None:
     """Write the decisions in input order; a thread finds those of the next rows while some are encoded.
 
+    Row groups that are as they were are copied, and rows that only stand elsewhere keep their decisions.
+
     Args:
         rows: with the views of ``curate.views`` as they were before rows were compared.
         stages: the rules that fired on each row, as ``curate.rules.order.judge`` returns them.
@@ -113,6 +114,15 @@ def write_decisions(
     said = [(rule.name, rule.action, rule.expression.text, rule.related_column, bool(rule.cap)) for rule in rules]
     made_by = [_VERSION, pa.__version__, str(DECISIONS), said, thresholds]
     fired = _Fired(corrected, stages)
+    rows.execute(_BY_POSITION.format(rows="rows" if is_said else "(SELECT * FROM rows LIMIT 0)"))
+
+    def digest_of_part(name: str, start: int, count: int, *names: str) -> str:
+        found = rows.sql(_SAID, params={"start": start, "end": start + count}).to_arrow_table() if is_said else None
+        return digest_of([made_by, name, names, found is not None and digest_of_rows(moved(found, -start))])
+
+    names_beside = (parts.names() for parts in beside)
+    digests = list(map(digest_of_part, corrected.names(), corrected.starts(), corrected.counts(), *names_beside))
+    earlier, parts_of = _Earlier(workspace), pieces_of_blocks(corrected, digests)
 
     def decided(first: int) -> list[tuple[str, RowGroup | pa.Table]]:
         """Key and decisions of some row groups from number ``first`` on."""
@@ -128,7 +138,10 @@ def write_decisions(
             )
             for number in numbers
         ]  # fmt: skip
-        groups: list[RowGroup | pa.Table | None] = [table.kept(key) for key in keys]
+        groups: list[RowGroup | pa.Table | None] = [
+            table.kept(key) or earlier.block(number, parts_of[number])
+            for number, key in zip(numbers, keys, strict=True)
+        ]
         new = [at for at, group in enumerate(groups) if group is None]
         if new:
             numbers = numbers[new[0] : new[-1] + 1]
@@ -147,7 +160,6 @@ def write_decisions(
                 groups[at] = judged.slice((at - new[0]) * ROWS_A_GROUP, ROWS_A_GROUP).combine_chunks()
         return [(key, group) for key, group in zip(keys, groups, strict=True) if group is not None]
 
-    rows.execute(_BY_POSITION.format(rows="rows" if is_said else "(SELECT * FROM rows LIMIT 0)"))
     files = open_block_files(workspace.work / "decided.json", {workspace.decisions: DECISIONS})
     with files as ((table,), _), ThreadPoolExecutor(1) as thread:
         ready: Future[list[tuple[str, RowGroup | pa.Table]]] | None = None
@@ -156,25 +168,48 @@ def write_decisions(
             for key, group in ready.result() if ready else []:
                 table.add(key, group if isinstance(group, RowGroup) else table.encoded(group))
             ready = following
-    digests = []
-    names_beside = (parts.names() for parts in beside)
-    for name, start, count, *names in zip(
-        corrected.names(), corrected.starts(), corrected.counts(), *names_beside, strict=True
-    ):
-        found = rows.sql(_SAID, params={"start": start, "end": start + count}).to_arrow_table() if is_said else None
-        digests.append(digest_of([made_by, name, names, found is not None and digest_of_rows(moved(found, -start))]))
-    note = {_MADE: file_stats(workspace.decisions, below=workspace.folder), _PARTS: digests}
-    write_json(workspace.work / _DIGESTS, note)
+    note = {_MADE: table.sha256(), _PARTS: list(zip(digests, corrected.starts(), strict=True))}
+    write_state(workspace.work / _DIGESTS, note)
+
+
+def _noted(workspace: Workspace) -> list[tuple[str, int]] | None:
+    """Of each part of the rows that was decided last the digest, and where it began; None if that is not known."""
+    try:
+        note = read_json(workspace.work / _DIGESTS)
+        if note[_MADE] == sha256_file(workspace.decisions):
+            return [(str(digest), int(start)) for digest, start in note[_PARTS]]
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    return None
+
+
+class _Earlier:
+    """The decisions of an earlier run, which hold for equal parts wherever these are now."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        noted = _noted(workspace)
+        self._starts = dict(noted or [])
+        self._rows = Rows(workspace.decisions)
+
+    def block(self, number: int, pieces: Sequence[Piece]) -> pa.Table | None:
+        """Those of a row group; None if one of its pieces is new.
+
+        Args:
+            pieces: with the digest of each part as its name.
+        """
+        if not all(digest in self._starts for digest, _, _ in pieces):
+            return None
+        places = [(self._starts[digest] + first, self._starts[digest] + last) for digest, first, last in pieces]
+        found = pa.Table.from_batches([self._rows.between(*place) for place in places]).combine_chunks()
+        first = number * ROWS_A_GROUP
+        return found.set_column(0, POSITION, pa.array(range(first, first + len(found)), pa.int64())).cast(DECISIONS)
 
 
 def part_digests(workspace: Workspace) -> list[str]:
     """For each part of the corrected rows a digest of the decisions about them, wherever they are in the set."""
-    try:
-        note = read_json(workspace.work / _DIGESTS)
-        if note[_MADE] == file_stats(workspace.decisions, below=workspace.folder):
-            return [str(digest) for digest in note[_PARTS]]
-    except (OSError, ValueError, TypeError, KeyError):
-        pass  # decided by something else than `write_decisions`, as a selection is
+    if (noted := _noted(workspace)) is not None:
+        return [digest for digest, _ in noted]
+    # Decided by something else than `write_decisions`, as a selection is.
     found, decisions = [], Rows(workspace.decisions)
     for start, count in zip(workspace.corrected.starts(), workspace.corrected.counts(), strict=True):
         rows = pa.Table.from_batches([decisions.between(start, start + count)]) if count else DECISIONS.empty_table()
@@ -213,7 +248,7 @@ class _Fired:
 
 
 def _read_fired(path: Path, start: int) -> pa.Table:
-    rows = pq.read_table(path)
+    rows = pq.ParquetFile(path).read()
     return rows.set_column(0, POSITION, pc.add(rows[ROW], pa.scalar(start, pa.int64())))
 
 

@@ -239,7 +239,7 @@ def fired_positions(fired: Parts, starts: Sequence[int], numbers: Sequence[int])
     found = [np.empty(0, np.int64)]
     columns = [f"f{k}" for k in numbers]
     for path, start in zip(fired.files() if columns else [], starts, strict=False):
-        rows = pq.read_table(path, columns=[ROW, *columns])
+        rows = pq.ParquetFile(path).read([ROW, *columns])
         any_fires = functools.reduce(pc.or_kleene, (rows[name] for name in columns))
         found.append(start + rows[ROW].filter(any_fires).to_numpy())
     return np.concatenate(found)

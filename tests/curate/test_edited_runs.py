@@ -1,6 +1,7 @@
 """A folder that was curated again after every kind of edit holds what a first run on the same input writes."""
 
 import json
+import os
 import random
 import shutil
 
@@ -171,7 +172,31 @@ def test_lines_are_copied_wherever_they_move_to(tmp_path, monkeypatch):
     sets.write_lines(tmp_path / "rows.jsonl", rows)
     pipeline.run(recipe, "recipe.yaml")
     made, part = [], results._Reader.part
+    judged, lists = [], decisions._fired_lists
     monkeypatch.setattr(results._Reader, "part", lambda *got: made.append(got[1]) or part(*got))
+    monkeypatch.setattr(decisions, "_fired_lists", lambda *got: judged.append(len(got[0])) or lists(*got))
     sets.write_lines(tmp_path / "rows.jsonl", [sets.row("first", "a.png", "Where?", "there"), *rows])
     pipeline.run(recipe, "recipe.yaml")
     assert made and len(made) <= 2 < len(Workspace(tmp_path / "out").corrected.names())
+    assert 0 < sum(judged) <= 3 * _SMALL < len(rows), "rows that have only moved keep their decisions"
+
+
+@pytest.mark.parametrize("name", ["samples.jsonl", "decisions.parquet"])
+def test_damage_that_leaves_the_times_is_not_copied(tmp_path, name):
+    sets.save(tmp_path / "images/a.png", sets.scene(1))
+    rows = [sets.row(number, "a.png", f"Number {number}?", "yes") for number in range(60)]
+    recipe = sets.recipe(tmp_path, rules={"late": {"when": "question > 'Number 5'", "action": "flag"}})
+    sets.write_lines(tmp_path / "rows.jsonl", rows)
+    pipeline.run(recipe, "recipe.yaml")
+    path = tmp_path / "out" / name
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[20] ^= 1
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    sets.write_lines(tmp_path / "rows.jsonl", [*rows, sets.row("last", "a.png", "Where?", "there")])
+    pipeline.run(recipe, "recipe.yaml")
+    grown = [(tmp_path / "out" / each).read_bytes() for each in (name, "samples.parquet", "ledger.jsonl")]
+    shutil.rmtree(tmp_path / "out")
+    pipeline.run(recipe, "recipe.yaml")
+    assert grown == [(tmp_path / "out" / each).read_bytes() for each in (name, "samples.parquet", "ledger.jsonl")]

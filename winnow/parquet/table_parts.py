@@ -19,7 +19,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from winnow.files import digest_of, read_json, sha256_file, write_json
+from winnow.files import digest_of, read_json, sha256_file, write_state
 from winnow.parquet.tables import ROWS_A_GROUP, read_batches, regrouped, row_count, sql_files
 
 POSITION = "position"  # column of every table in parts: the number of the row, from 0
@@ -167,13 +167,13 @@ class Parts:
         before = self._made()
         made = {name: self._placed(name) or before[name] for name in dict.fromkeys(names)}
         if made != before:
-            write_json(self.folder / _MADE, made)
+            write_state(self.folder / _MADE, made)
         parts = [made[name] for name in names]
         if parts != self.names():
             known = {name: [rows, size] for name, rows, size in self._parts()}
             for name in {*parts} - known.keys():
                 known[name] = [row_count(self.folder / name), (self.folder / name).stat().st_size]
-            write_json(self.state, [[name, *known[name]] for name in parts])
+            write_state(self.state, [[name, *known[name]] for name in parts])
         for path in self.folder.glob("*.parquet"):
             if path.name not in parts:
                 path.unlink()

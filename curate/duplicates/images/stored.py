@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from curate.duplicates.images.fingerprints import CELLS, CHANNELS, ImageFingerprints, moments
 from curate.workspace import Workspace
 from winnow.errors import UserError, disk_problem
-from winnow.files import open_to_append, read_json, write_json
+from winnow.files import open_to_append, read_json, write_state
 from winnow.parquet.tables import ROWS_A_GROUP, literal, row_count
 from winnow.run import file_stats
 
@@ -78,7 +78,7 @@ def read_stored(workspace: Workspace) -> StoredFingerprints:
                 open_to_append(folder / THUMBNAILS, before * _WIDTH) as thumbnails,
             ):
                 digests += [_append(part, facts, thumbnails) for part in parts[len(digests) :]]
-            write_json(folder / "state.json", list(map(list, zip(wanted, digests, strict=True))))
+            write_state(folder / "state.json", list(map(list, zip(wanted, digests, strict=True))))
         fingerprints = open_fingerprints(folder / FACTS, folder / THUMBNAILS, 0, sum(rows))
     except OSError as error:
         raise UserError(disk_problem(error, folder) or f"{folder}: cannot be written ({error})") from error

@@ -62,7 +62,7 @@ def _earlier(path: Path, made_by: str, digests: Hashes, proposed: Hashes) -> tup
     except (OSError, ValueError, pa.ArrowException):
         return none, is_known
     count = len(before["high"])
-    first, _ = first_equal(
+    first = first_equal(
         *(np.concatenate([before[half], of]) for half, of in zip(("high", "low"), digests, strict=True))
     )
     earlier = first[count:]  # of each text its number in the earlier run; not below ``count`` without

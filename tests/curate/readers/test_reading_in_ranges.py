@@ -160,6 +160,29 @@ def test_files_are_cut_as_line_by_line_and_again_after_an_edit(tmp_path, monkeyp
     assert ranges._cut_lines(path) is None
 
 
+def test_after_an_edit_only_what_is_about_it_is_cut_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranges, "LEAST_ROWS", 4)
+    monkeypatch.setattr(ranges, "MOST_ROWS", 16)
+    path, cut, new_ranges = tmp_path / "lines", [], ranges._new_ranges
+
+    def noted(*asked):
+        for part in new_ranges(*asked):
+            cut.append(part)
+            yield part
+
+    monkeypatch.setattr(ranges, "_new_ranges", noted)
+    lines = [f"{number}\n".encode() for number in range(1000)]
+    known, edits = [], [slice(0, 0), slice(500, 501), slice(500, 500), slice(500, 502), slice(1, 2), slice(1000, 1000)]
+    for edit in edits:
+        cut.clear()
+        lines[edit] = [b"changed\n"] * (edit.stop != 502)
+        path.write_bytes(b"".join(lines))
+        found = ranges._cut_lines(path, known)
+        assert len(found) > 60 and (not known or 1 <= len(cut) <= 4)
+        assert found == ranges._cut_lines(path)
+        known = found
+
+
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
 def test_a_file_that_is_as_it_was_is_not_read_to_be_cut(tmp_path, monkeypatch, kind):
     path, table = tmp_path / f"rows.{kind}", tmp_path / "digests.parquet"

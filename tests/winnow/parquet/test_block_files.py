@@ -1,6 +1,7 @@
 """Files of blocks: the bytes of one that is written at once, whatever is copied from an earlier file, or damaged."""
 
 import json
+import os
 
 import hypothesis
 import hypothesis.strategies as some
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from winnow.files import digest_of, sha256_file
 from winnow.parquet import block_files
 from winnow.parquet.block_files import open_block_files
 from winnow.parquet.footer import group_digests
@@ -51,15 +53,25 @@ def write(folder, blocks):
     files = {folder / "table.parquet": SCHEMA}
     with open_block_files(folder / "state.json", files, (folder / "lines.txt",)) as ((table,), (lines,)):
         for key, block in blocks:
-            group, text = table.kept(key), lines.kept(key)
-            copied += (group is not None) + (text is not None)
+            group, repeated = table.kept(key), lines.repeat(key)
+            copied += (group is not None) + repeated
             table.add(key, group or table.encoded(block))
-            lines.add(key, json.dumps(block.to_pylist()).encode() if text is None else text)
+            if not repeated:
+                lines.add(key, text_of(block))
+    for file, name in ((table, "table.parquet"), (lines, "lines.txt")):
+        assert file.sha256() == sha256_file(folder / name)
     return copied
 
 
+def text_of(block):
+    return json.dumps(block.to_pylist()).encode()
+
+
 def written(folder):
-    return [(folder / name).read_bytes() for name in ("table.parquet", "lines.txt", "state.json")]
+    """The files, and what is noted of their blocks."""
+    noted = json.loads((folder / "state.json").read_text())["files"]
+    files = [(folder / name).read_bytes() for name in ("table.parquet", "lines.txt")]
+    return [*files, {name: blocks for name, (_, _, blocks) in noted.items()}]
 
 
 @pytest.mark.parametrize("count", [0, 1, ROWS_A_GROUP, ROWS_A_GROUP + 1, 40 * ROWS_A_GROUP // 10])
@@ -97,6 +109,7 @@ def test_what_is_damaged_is_made_anew(tmp_path, name):
     rng = np.random.default_rng(1)
     data = (tmp_path / name).read_bytes()
     for _ in range(40):
+        data = (tmp_path / name).read_bytes()
         broken = bytearray(data)
         broken[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
         (tmp_path / name).write_bytes(broken)
@@ -116,9 +129,9 @@ def test_a_size_that_is_noted_wrong_is_not_believed(tmp_path, place):
     write(tmp_path, BLOCKS)
     good = written(tmp_path)
     for number in range(len(BLOCKS) + 1):
-        state = json.loads(good[2])
-        state["table.parquet"][number][place] += 1
-        (tmp_path / "state.json").write_text(json.dumps(state))
+        files = json.loads((tmp_path / "state.json").read_text())["files"]
+        files["table.parquet"][2][number][place] += 1
+        (tmp_path / "state.json").write_text(json.dumps({"files": files, "digest": digest_of(files)}))
         write(tmp_path, BLOCKS)
         assert written(tmp_path) == good
 
@@ -126,12 +139,37 @@ def test_a_size_that_is_noted_wrong_is_not_believed(tmp_path, place):
 def test_files_of_a_killed_run_are_not_taken_for_those_of_the_state(tmp_path, monkeypatch):
     write(tmp_path, BLOCKS)
     with monkeypatch.context() as patched:
-        patched.setattr(block_files, "write_json", lambda *_: None)  # killed after the files, before the state
+        patched.setattr(block_files, "write_state", lambda *_: None)  # killed after the files, before the state
         write(tmp_path, [BLOCKS[4], BLOCKS[0], BLOCKS[2]])
     write(tmp_path, BLOCKS)
     grown = written(tmp_path)
     (tmp_path / "state.json").unlink()
     assert write(tmp_path, BLOCKS) == 0 and written(tmp_path) == grown
+
+
+def test_a_file_of_lines_of_which_nothing_has_changed_stays_as_it_is(tmp_path):
+    lines = tmp_path / "lines.txt"
+    write(tmp_path, BLOCKS)
+    inode = lines.stat().st_ino
+    write(tmp_path, BLOCKS)
+    write(tmp_path, [BLOCKS[0], ("another key", BLOCKS[1][1]), *BLOCKS[2:]])
+    assert lines.stat().st_ino == inode, "other keys, the same lines"
+    write(tmp_path, BLOCKS[:-1])
+    assert lines.stat().st_ino != inode and lines.read_bytes() == b"".join(text_of(block) for _, block in BLOCKS[:-1])
+
+
+def test_damage_that_leaves_the_times_is_not_copied(tmp_path):
+    """It is found when a block behind it is another one, and then nothing of the file is believed."""
+    write(tmp_path, BLOCKS)
+    lines = tmp_path / "lines.txt"
+    status, data = lines.stat(), bytearray(lines.read_bytes())
+    data[1] ^= 1
+    with lines.open("r+b") as file:
+        file.write(data)
+    os.utime(lines, ns=(status.st_atime_ns, status.st_mtime_ns))
+    with pytest.raises(block_files.DamagedError):
+        write(tmp_path, [*BLOCKS[:3], ("new", rows(9, 9))])
+    assert lines.read_bytes() == data, "a run that ends so leaves what was there"
 
 
 def test_a_digest_of_each_row_group(tmp_path):
