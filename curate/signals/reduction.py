@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 _PRECISION = 1 << 22
-# As ``curate.signals.kernels.resampling`` has them, which is imported late.
-_FOUR, _MANY, _FEW = 4, 16, 8
+_WIDEST = 1 << 20  # pixels, for which the kernels take 32 MiB
 
 Grey = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
@@ -28,6 +29,7 @@ class Kernel:
 
     weight: Callable[[Doubles], Doubles]
     support: float
+    pillows: Image.Resampling
 
 
 def _lanczos(offset: Doubles) -> Doubles:
@@ -49,7 +51,9 @@ def _triangle(offset: Doubles) -> Doubles:
     return weight
 
 
-LANCZOS, BICUBIC, BILINEAR = Kernel(_lanczos, 3.0), Kernel(_bicubic, 2.0), Kernel(_triangle, 1.0)
+LANCZOS = Kernel(_lanczos, 3.0, Image.Resampling.LANCZOS)
+BICUBIC = Kernel(_bicubic, 2.0, Image.Resampling.BICUBIC)
+BILINEAR = Kernel(_triangle, 1.0, Image.Resampling.BILINEAR)
 
 
 def rows_first(width: int, height: int) -> bool:
@@ -62,33 +66,49 @@ def rows_first(width: int, height: int) -> bool:
 
 def reduced(levels: Grey, sizes: tuple[tuple[int, int], ...], kernel: Kernel) -> list[Grey]:
     """``Image.resize`` of one 8-bit band (height, width), rows filtered first, for each (width, height)."""
-    from curate.signals.kernels.resampling import across
-
-    (height, width), found = levels.shape, []
-    for columns, lines in sizes:
-        strip = np.empty((columns, _rounded_up(height, _FOUR)), np.uint8)
-        across(levels, *_halves(width, columns, kernel), strip)
-        found.append(_lower(strip, height, lines, kernel))
-    return found
+    height, width = levels.shape
+    strips = [_across(levels, width, columns, kernel) for columns, _ in sizes]
+    return [
+        _across(strip, height, lines, kernel)[:, :columns]
+        for strip, (columns, lines) in zip(strips, sizes, strict=True)
+    ]
 
 
 def reduced_colours(words: NDArray[np.uint32], size: tuple[int, int], kernel: Kernel) -> Grey:
     """(height, width, 3): ``reduced`` of the colours of pixels as ``base.words_of`` gives them, for one size."""
-    from curate.signals.kernels.resampling import across_colours
+    from curate.signals.kernels.resampling import LANES, across_colours
 
     (height, width), (columns, lines) = words.shape, size
-    strips = np.empty((3, columns, _rounded_up(height, _FOUR)), np.uint8)
-    across_colours(words, *_halves(width, columns, kernel), strips)
-    return np.stack([_lower(strip, height, lines, kernel) for strip in strips], axis=2)
+    strips = np.empty((3, columns, _rounded_up(height, LANES)), np.uint8)
+    across_colours(words, *packed(width, columns, kernel), strips)
+    return np.stack([_across(strip, height, lines, kernel)[:, :columns] for strip in strips], axis=2)
 
 
-def _lower(strip: Grey, height: int, lines: int, kernel: Kernel) -> Grey:
-    """(lines, columns) of a strip (columns, at least ``height``), of which each column lies in a row."""
-    from curate.signals.kernels.resampling import across
+def _across(levels: Grey, width: int, outputs: int, kernel: Kernel, span: float | None = None) -> Grey:
+    """(outputs, at least height): weighted sums of the first ``width`` pixels of each row, as columns."""
+    from curate.signals.kernels.resampling import LANES, across
 
-    made = np.empty((lines, _rounded_up(len(strip), _FOUR)), np.uint8)
-    across(strip, *_halves(height, lines, kernel), made)
-    return made[:, : len(strip)]
+    height = len(levels)
+    if width > _WIDEST:
+        box = (0, 0, span or width, height)
+        found = Image.fromarray(levels[:, :width]).resize((outputs, height), kernel.pillows, box)
+        return np.ascontiguousarray(np.asarray(found).T)
+    made = np.empty((outputs, _rounded_up(height, LANES)), np.uint8)
+    across(levels, *packed(width, outputs, kernel, span), made)
+    return made
+
+
+def _down(levels: Grey, outputs: int, kernel: Kernel, span: float) -> Grey:
+    """(outputs, at least width): weighted sums of each column."""
+    from curate.signals.kernels.resampling import LANES, down
+
+    height, width = levels.shape
+    if width < LANES:
+        box = (0, 0, width, span)
+        return np.array(Image.fromarray(levels).resize((width, outputs), kernel.pillows, box))
+    made = np.empty((outputs, _rounded_up(width, LANES)), np.uint8)
+    down(levels, *packed(height, outputs, kernel, span), made)
+    return made
 
 
 def smaller(levels: Grey, longest: int, gap: float) -> Grey:
@@ -99,7 +119,7 @@ def smaller(levels: Grey, longest: int, gap: float) -> Grey:
     Args:
         levels: (height, width) uint8.
     """
-    from curate.signals.kernels.resampling import resized
+    from curate.signals.kernels.resampling import turned
 
     if max(levels.shape) <= longest:
         return levels
@@ -108,10 +128,10 @@ def smaller(levels: Grey, longest: int, gap: float) -> Grey:
     factor = max(int(min(levels.shape[0] / height, levels.shape[1] / width) / gap), 1)
     spans = [float(np.float32(side / factor)) for side in levels.shape]  # as exact as Pillow takes them
     small = reduced_by(levels, factor)
-    top, down = _inside(small.shape[0], height, BILINEAR, spans[0])
-    made = np.empty((height, _rounded_up(width, _FOUR)), np.uint8)
-    resized(small, top, down, *_halves(small.shape[1], width, BILINEAR, _FEW, spans[1]), made)
-    return np.ascontiguousarray(made[:, :width])
+    strip = _across(_down(small, height, BILINEAR, spans[0]), small.shape[1], width, BILINEAR, spans[1])
+    made = np.empty((height, width), np.uint8)
+    turned(strip, made)
+    return made
 
 
 def _rounded_up(count: int, multiple: int) -> int:
@@ -130,40 +150,30 @@ def reduced_by(levels: Grey, factor: int) -> Grey:
 
 
 @functools.lru_cache(maxsize=512)
-def _halves(
-    length: int, outputs: int, kernel: Kernel, multiple: int = _MANY, span: float | None = None
-) -> tuple[Whole, NDArray[np.int16]]:
-    """First pixel, and (outputs, 2, taps) high and low parts of the weights × 2²², of each output.
-
-    Where taps are few, outputs without any weight make their number a multiple of four.
+def packed(length: int, outputs: int, kernel: Kernel, span: float | None = None) -> tuple[Whole, NDArray[np.int32]]:
+    """First quad, and (outputs, words) parts of the weights × 2²², of each output, as ``kernels.resampling`` wants them.
 
     Args:
-        multiple: of which the number of taps is, of which some may lie behind the last pixel.
         span: as of ``_weights``.
     """
+    from curate.signals.kernels.resampling import BYTES, QUAD
+
     first, count, weights = _weights(length, outputs, kernel, span)
-    dense = _dense(first, first, count, weights, _rounded_up(int(count.max()), multiple))
-    more = (_rounded_up(outputs, _FOUR) if multiple == _FEW else outputs) - outputs
-    first, dense = np.pad(first, (0, more)), np.pad(dense, ((0, more), (0, 0)))
-    return first, np.stack([dense >> 8, dense & 255], axis=1).astype(np.int16)
-
-
-@functools.lru_cache(maxsize=512)
-def _inside(length: int, outputs: int, kernel: Kernel, span: float) -> tuple[Whole, NDArray[np.int32]]:
-    """First pixel, and (outputs, taps) weights × 2²², of each output, whose taps all lie inside."""
-    first, count, weights = _weights(length, outputs, kernel, span)
-    taps = int(count.max())
-    begin = np.minimum(first, length - taps)
-    return begin, _dense(begin, first, count, weights, taps)
-
-
-def _dense(begin: Whole, first: Whole, count: Whole, weights: Doubles, taps: int) -> NDArray[np.int32]:
-    """(outputs, taps) weights × 2²² of the taps from ``begin`` on."""
-    dense = np.zeros((len(first), taps), np.int32)
-    line = np.repeat(np.arange(len(first)), count)
-    tap = np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first - begin, count)
-    dense[line, tap] = np.rint(weights * _PRECISION)
-    return dense
+    begin = first // QUAD
+    steps = _rounded_up(int((first - QUAD * begin + count).max()), QUAD) // QUAD
+    dense = np.zeros((outputs, QUAD * steps), np.int32)
+    line, nth = np.repeat(np.arange(outputs), count), np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count)
+    dense[line, nth + np.repeat(first - QUAD * begin, count)] = np.rint(weights * _PRECISION)
+    dense = dense.reshape(outputs, steps, QUAD)
+    if BYTES:
+        low = dense.astype(np.int8)
+        middle = ((dense - low) >> 8).astype(np.int8)
+        high = ((((dense - low) >> 8) - middle) >> 8).astype(np.int8)
+        made: NDArray[Any] = np.stack([high, middle, low], axis=2)
+    else:
+        halves = np.stack([dense >> 8, dense & 255], axis=2).astype(np.int16)
+        made = halves.reshape(outputs, steps, 2, 2, 2).swapaxes(3, 4)  # the bytes 0 and 2 of a quad, then 1 and 3
+    return begin, np.ascontiguousarray(made).reshape(outputs, -1).view(np.int32)
 
 
 def _weights(length: int, outputs: int, kernel: Kernel, span: float | None = None) -> tuple[Whole, Whole, Doubles]:

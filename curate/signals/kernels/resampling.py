@@ -1,7 +1,11 @@
 """Pillow's reduction of bands of 8 bits to a few sizes, in its own whole-number arithmetic.
 
-A weight × 2²² has 23 bits and a sign; processors multiply and add fastest in pairs of 16 bits. So each weight is kept
-as two numbers, ``high`` × 2⁸ + ``low``, whose sums are put together at the end: not one bit is lost.
+A weight × 2²² has 23 bits and a sign; processors multiply and add fastest in smaller numbers. So each weight is kept
+in parts, whose sums are put together at the end: not one bit is lost. Where the processor multiplies bytes (VNNI) the
+parts are three signed bytes, elsewhere two numbers of 16 bits.
+
+What is multiplied lies in **quads**: words of four neighbouring bytes along the filtered axis. Quads of 16 places along
+the other axis stand in a row, so that 16 outputs are summed at once.
 """
 
 from __future__ import annotations
@@ -13,173 +17,233 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from curate.signals.kernels import compiled
 
 Grey = NDArray[np.uint8]
+Words = NDArray[np.uint32]
 Places = NDArray[np.int64]
-Weights = NDArray[np.int16]
-FOUR = 4  # sums that are made together
-TAPS, FEW_TAPS = 16, 8  # of which the number of weights of an output is a multiple: in ``across``, in ``resized``
+Weights = NDArray[np.int32]
+QUAD = 4  # bytes of a word
+LANES = 16  # outputs that are summed together
+_HALF = 8  # of them: one vector
+
+_FEATURES = set(cpu_target.target_context.codegen().magic_tuple()[2].split(","))
+BYTES = "+avxvnni" in _FEATURES or {"+avx512vnni", "+avx512vl"} <= _FEATURES
+PARTS = 3 if BYTES else 4  # words of weights for one quad: of 16 bits, those of two bytes each
+
+_i8, _i16, _i32 = (ir.IntType(bits) for bits in (8, 16, 32))
+_WORDS, _PAIRS, _ROW = ir.VectorType(_i32, _HALF), ir.VectorType(_i16, 2 * _HALF), ir.VectorType(_i32, LANES)
 
 
-def _sums_with(lanes: int) -> Callable[..., Any]:
-    """A function that makes four weighted sums of 16-bit values, ``lanes`` at a time, and stores them as levels.
+def _constant(kind: Any, value: int) -> Any:
+    return ir.Constant(kind, [value] * kind.count)
 
-    It is written in the compiler's own language, because the compiler finds the instruction for pairs of products only
-    in this form; it is portable.
+
+def _chosen(builder: Any, one: Any, other: Any, places: list[int]) -> Any:
+    return builder.shuffle_vector(one, other, ir.Constant(ir.VectorType(_i32, len(places)), places))
+
+
+def _add_bytes(builder: Any, quads: Any, weights: list[Any], sums: list[Any]) -> list[Any]:
+    kind = ir.FunctionType(_WORDS, [_WORDS] * 3)
+    multiply = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx512.vpdpbusd.256")
+    return [builder.call(multiply, [each, quads, weight]) for each, weight in zip(sums, weights, strict=True)]
+
+
+def _add_shorts(builder: Any, quads: Any, weights: list[Any], sums: list[Any]) -> list[Any]:
+    """The compiler knows the instruction for sums of two products in this form; it is portable."""
+    wide = ir.VectorType(_i32, 2 * _HALF)
+    values = builder.bitcast(quads, _PAIRS)
+    parts = builder.and_(values, _constant(_PAIRS, 255)), builder.lshr(values, _constant(_PAIRS, 8))
+    for number, weight in enumerate(weights):
+        factors = (parts[number % 2], builder.bitcast(weight, _PAIRS))
+        product = builder.mul(*(builder.sext(factor, wide) for factor in factors))
+        pairs = builder.add(*(_chosen(builder, product, product, list(range(at, 2 * _HALF, 2))) for at in (0, 1)))
+        sums[number // 2] = builder.add(sums[number // 2], pairs)
+    return sums
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _dot(_: Any, quads: Any, at: Any, stride: Any, weights: Any, of: Any, steps: Any, out: Any, place: Any) -> Any:
+    """Store 16 weighted sums as levels: of the words from ``at`` on, and of those ``stride`` further on with each step.
+
+    The weights of each step begin ``PARTS`` words after those of the one before.
     """
-    half = lanes // 2
-    i32 = ir.IntType(32)
-    short, wide, sums = (ir.VectorType(*of) for of in ((ir.IntType(16), lanes), (i32, lanes), (i32, half)))
-    totals, levels = ir.VectorType(i32, FOUR), ir.VectorType(ir.IntType(8), FOUR)
-
-    def constant(kind: Any, value: int) -> Any:
-        return ir.Constant(kind, [value] * kind.count)
-
-    def pairs(builder: Any, one: Any, other: Any) -> Any:
-        """Sums of each two neighbours in the two vectors, put in a row."""
-        length = one.type.count * (1 if one is other else 2)
-        chosen = (ir.Constant(ir.VectorType(i32, length // 2), list(range(first, length, 2))) for first in (0, 1))
-        return builder.add(*(builder.shuffle_vector(one, other, places) for places in chosen))
 
     def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        values, weights, out = (
-            context.make_array(signature.args[at])(context, builder, arguments[at]).data for at in (0, 5, 11)
-        )
-        starts, firsts, taps, place = arguments[1:5], arguments[6:10], arguments[10], arguments[12]
-        total = [cgutils.alloca_once_value(builder, constant(sums, 0)) for _ in range(2 * FOUR)]
+        arrays = {n: context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 3, 6)}
+        at, stride, of, steps, place = (arguments[number] for number in (1, 2, 4, 5, 7))
+        parts, halves = 3 if BYTES else 2, range(LANES // _HALF)
+        totals = [[cgutils.alloca_once_value(builder, _constant(_WORDS, 0)) for _ in range(parts)] for _ in halves]
 
-        def loaded(array: Any, at: Any) -> Any:
-            pointer = builder.bitcast(builder.gep(array, [at]), short.as_pointer())
-            return builder.sext(builder.load(pointer, align=2), wide)
+        def number(value: int) -> Any:
+            return ir.Constant(steps.type, value)
 
-        whole = ir.Constant(taps.type, 0), taps, ir.Constant(taps.type, lanes)
-        with cgutils.for_range_slice(builder, *whole) as (tap, _):
-            for number in range(FOUR):
-                value = loaded(values, builder.add(starts[number], tap))
-                high = builder.add(firsts[number], tap)
-                for part, at in enumerate((high, builder.add(high, taps))):
-                    product = builder.mul(value, loaded(weights, at))
-                    sum_ = total[2 * number + part]
-                    builder.store(builder.add(builder.load(sum_), pairs(builder, product, product)), sum_)
-        eight, bits = constant(sums, 8), constant(totals, 22)
-        found = [
-            builder.add(builder.shl(builder.load(total[2 * number]), eight), builder.load(total[2 * number + 1]))
-            for number in range(FOUR)
-        ]
-        found = [pairs(builder, found[0], found[1]), pairs(builder, found[2], found[3])]
-        made = pairs(builder, *found)
-        while made.type.count > FOUR:
-            made = pairs(builder, made, made)
-        made = builder.ashr(builder.add(made, constant(totals, 1 << 21)), bits)
-        for order, limit in (("<", constant(totals, 0)), (">", constant(totals, 255))):
-            made = builder.select(builder.icmp_signed(order, made, limit), limit, made)
-        builder.store(
-            builder.trunc(made, levels), builder.bitcast(builder.gep(out, [place]), levels.as_pointer()), align=1
-        )
+        with cgutils.for_range_slice(builder, number(0), steps, number(1)) as (step, _):
+            first, line = (
+                builder.add(begin, builder.mul(step, each)) for begin, each in ((of, number(PARTS)), (at, stride))
+            )
+            spread = []
+            for part in range(PARTS):
+                weight = builder.load(builder.gep(arrays[3], [builder.add(first, number(part))]))
+                alone = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), weight, ir.Constant(_i32, 0))
+                spread.append(_chosen(builder, alone, alone, [0] * _HALF))
+            for half in halves:
+                pointer = builder.gep(arrays[0], [builder.add(line, number(half * _HALF))])
+                values = builder.load(builder.bitcast(pointer, _WORDS.as_pointer()), align=4)
+                sums = [builder.load(total) for total in totals[half]]
+                made = (_add_bytes if BYTES else _add_shorts)(builder, values, spread, sums)
+                for total, sum_ in zip(totals[half], made, strict=True):
+                    builder.store(sum_, total)
+        for half in halves:
+            found = builder.load(totals[half][0])
+            for total in totals[half][1:]:
+                found = builder.add(builder.shl(found, _constant(_WORDS, 8)), builder.load(total))
+            found = builder.ashr(builder.add(found, _constant(_WORDS, 1 << 21)), _constant(_WORDS, 22))
+            for order, limit in (("<", _constant(_WORDS, 0)), (">", _constant(_WORDS, 255))):
+                found = builder.select(builder.icmp_signed(order, found, limit), limit, found)
+            levels = builder.trunc(found, ir.VectorType(_i8, _HALF))
+            pointer = builder.gep(arrays[6], [builder.add(place, number(half * _HALF))])
+            builder.store(levels, builder.bitcast(pointer, levels.type.as_pointer()), align=1)
         return context.get_dummy_value()
 
-    @intrinsic
-    def sums_of(
-        _: Any, values: Any, a: Any, b: Any, c: Any, d: Any, weights: Any, e: Any, f: Any, g: Any, h: Any, taps: Any,
-        out: Any, place: Any,
-    ) -> Any:  # fmt: skip
-        return types.void(values, a, b, c, d, weights, e, f, g, h, taps, out, place), make
-
-    return sums_of
+    return types.void(quads, at, stride, weights, of, steps, out, place), make
 
 
-_sums, _few_sums = _sums_with(TAPS), _sums_with(FEW_TAPS)
+def _turning(order: list[int]) -> Callable[..., Any]:
+    """A function that turns rows of 16 words into columns, after it has put each four words' bytes in an order."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def turn(_: Any, rows: Any, at: Any, stride: Any, out: Any, place: Any) -> Any:
+        """The rows begin at ``at`` and ``stride`` words after each other; the columns at ``place``, one after another."""
+
+        def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            source, filled = (
+                context.make_array(signature.args[at])(context, builder, arguments[at]).data for at in (0, 3)
+            )
+            at, stride, place = (arguments[number] for number in (1, 2, 4))
+            lines = []
+            for number in range(LANES):
+                begin = builder.add(at, builder.mul(stride, ir.Constant(stride.type, number)))
+                pointer = builder.bitcast(builder.gep(source, [begin]), _ROW.as_pointer())
+                single = builder.bitcast(builder.load(pointer, align=4), ir.VectorType(_i8, QUAD * LANES))
+                places = [16 * four + byte for four in range(QUAD) for byte in order]
+                lines.append(builder.bitcast(_chosen(builder, single, single, places), _ROW))
+            for step in (8, 4, 2, 1):
+                for number in (each for each in range(LANES) if not each & step):
+                    one, other, lanes = lines[number], lines[number + step], range(LANES)
+                    upper = [LANES + lane - step if lane & step else lane for lane in lanes]
+                    lower = [LANES + lane if lane & step else lane + step for lane in lanes]
+                    lines[number] = _chosen(builder, one, other, upper)
+                    lines[number + step] = _chosen(builder, one, other, lower)
+            for number, line in enumerate(lines):
+                begin = builder.add(place, ir.Constant(place.type, LANES * number))
+                builder.store(line, builder.bitcast(builder.gep(filled, [begin]), _ROW.as_pointer()), align=4)
+            return context.get_dummy_value()
+
+        return types.void(rows, at, stride, out, place), make
+
+    return turn  # type: ignore[no-any-return]
+
+
+_turn = _turning(list(range(16)))
+_turn_colours = _turning([QUAD * pixel + band for band in range(QUAD) for pixel in range(QUAD)])
 
 
 @compiled
-def across(levels: Grey, left: Places, weights: Weights, out: Grey) -> None:
+def across(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
     """Each row's weighted sums, rounded, as a column.
 
     Args:
         levels: (height, width).
-        left: of each output, its first pixel.
-        weights: (outputs, 2, taps), high and low parts; those of taps beyond the last pixel are zero.
-        out: (outputs, height, made a multiple of four).
+        first: of each output, its first quad.
+        weights: (outputs, steps × ``PARTS``) words as ``reduction.packed`` makes them.
+        out: (outputs, height, made a multiple of 16).
     """
-    (height, width), taps = levels.shape, weights.shape[2]
-    length, flat, filled = width + taps, weights.reshape(-1), out.reshape(-1)
-    rows = np.zeros((FOUR, length), np.int16)
-    values = rows.reshape(-1)
-    for top in range(0, height, FOUR):
-        for number in range(FOUR):
+    (height, width), steps = levels.shape, weights.shape[1] // PARTS
+    length = ((width + QUAD - 1) // QUAD + steps + LANES - 1) // LANES * LANES
+    rows, quads = np.zeros((LANES, QUAD * length), np.uint8), np.empty(LANES * length, np.uint32)
+    words, parts, filled = rows.view(np.uint32).reshape(-1), weights.reshape(-1), out.reshape(-1)
+    for top in range(0, height, LANES):
+        for number in range(LANES):
             row, seen = rows[number], levels[min(top + number, height - 1)]
             for x in range(width):
                 row[x] = seen[x]
-        for output in range(len(left)):
-            at, of = left[output], 2 * taps * output
-            _sums(
-                values, at, at + length, at + 2 * length, at + 3 * length, flat, of, of, of, of, taps, filled,
-                output * out.shape[1] + top,
-            )  # fmt: skip
+        for at in range(0, length, LANES):
+            _turn(words, at, length, quads, LANES * at)
+        for output in range(len(first)):
+            of, place = output * steps * PARTS, output * out.shape[1] + top
+            _dot(quads, LANES * first[output], LANES, parts, of, steps, filled, place)
 
 
 @compiled
-def across_colours(words: NDArray[np.uint32], left: Places, weights: Weights, out: Grey) -> None:
+def across_colours(words: Words, first: Places, weights: Weights, out: Grey) -> None:
     """The same of red, green and blue.
 
     Args:
         words: (height, width) pixels as ``base.words_of`` gives them.
-        out: (3, outputs, height, made a multiple of four).
+        out: (3, outputs, height, made a multiple of 16).
     """
-    (height, width), taps = words.shape, weights.shape[2]
-    length, flat, filled = width + taps, weights.reshape(-1), out.reshape(-1)
-    rows, byte = np.zeros((3 * FOUR, length), np.int16), np.uint32(255)
-    values = rows.reshape(-1)
-    for top in range(0, height, FOUR):
-        for number in range(FOUR):
-            red, green, blue = rows[number], rows[FOUR + number], rows[2 * FOUR + number]
-            seen = words[min(top + number, height - 1)]
+    (height, width), steps = words.shape, weights.shape[1] // PARTS
+    length = (width + QUAD * steps + LANES - 1) // LANES * LANES
+    rows, quads = np.zeros((LANES, length), np.uint32), np.empty(LANES * length, np.uint32)
+    flat, parts, filled = rows.reshape(-1), weights.reshape(-1), out.reshape(-1)
+    for top in range(0, height, LANES):
+        for number in range(LANES):
+            row, seen = rows[number], words[min(top + number, height - 1)]
             for x in range(width):
-                word = seen[x]
-                red[x], green[x], blue[x] = word & byte, (word >> np.uint32(8)) & byte, (word >> np.uint32(16)) & byte
-        for output in range(len(left)):
-            of = 2 * taps * output
+                row[x] = seen[x]
+        for at in range(0, length, LANES):
+            _turn_colours(flat, at, length, quads, LANES * at)
+        for output in range(len(first)):
             for band in range(3):
-                at = left[output] + band * FOUR * length
-                _sums(
-                    values, at, at + length, at + 2 * length, at + 3 * length, flat, of, of, of, of, taps, filled,
-                    (band * len(left) + output) * out.shape[2] + top,
-                )  # fmt: skip
+                at, of = LANES * (QUAD * first[output] + band), output * steps * PARTS
+                place = (band * len(first) + output) * out.shape[2] + top
+                _dot(quads, at, QUAD * LANES, parts, of, steps, filled, place)
 
 
 @compiled
-def resized(levels: Grey, top: Places, down: NDArray[np.int32], left: Places, weights: Weights, out: Grey) -> None:
-    """``Image.resize`` of an 8-bit band, columns filtered first, to a size at which a few pixels make one.
+def down(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
+    """Each column's weighted sums, rounded.
 
     Args:
-        top, down: of each line its first row, and (lines, taps) its weights × 2²², whose taps stay inside the image.
-        left, weights: as of ``across``, of outputs that are made a multiple of four.
-        out: (lines, outputs).
+        levels, first, weights: as of ``across``.
+        out: (outputs, width, made a multiple of 16).
     """
-    width, (lines, columns), taps = levels.shape[1], out.shape, weights.shape[2]
-    sums, row = np.empty(width, np.int32), np.zeros(width + taps, np.int16)
-    flat, filled, half = weights.reshape(-1), out.reshape(-1), np.int32(1 << 21)
-    even = down.shape[1] // 2 * 2
-    for line in range(lines):
-        sums[:] = half
-        for tap in range(0, even, 2):  # two at a time: sums are read and written half as often
-            first, second = levels[top[line] + tap], levels[top[line] + tap + 1]
-            weight, other = down[line, tap], down[line, tap + 1]
-            for x in range(width):
-                sums[x] += np.int32(first[x]) * weight + np.int32(second[x]) * other
-        if even < down.shape[1]:
-            first, weight = levels[top[line] + even], down[line, even]
-            for x in range(width):
-                sums[x] += np.int32(first[x]) * weight
+    (height, width), steps = levels.shape, weights.shape[1] // PARTS
+    stride, parts, filled = out.shape[1], weights.reshape(-1), out.reshape(-1)
+    quads = np.zeros(((height + QUAD - 1) // QUAD + steps, stride), np.uint32)
+    flat, empty = quads.reshape(-1), np.zeros(width, np.uint8)
+    for line in range((height + QUAD - 1) // QUAD):
+        made, one = quads[line], levels[QUAD * line]
+        two, three, four = empty, empty, empty
+        if QUAD * line + 1 < height:
+            two = levels[QUAD * line + 1]
+        if QUAD * line + 2 < height:
+            three = levels[QUAD * line + 2]
+        if QUAD * line + 3 < height:
+            four = levels[QUAD * line + 3]
         for x in range(width):
-            row[x] = sums[x] >> 22
-        for x in range(0, columns, FOUR):
-            of, step = 2 * taps * x, 2 * taps
-            _few_sums(
-                row, left[x], left[x + 1], left[x + 2], left[x + 3], flat, of, of + step, of + 2 * step, of + 3 * step,
-                taps, filled, line * columns + x,
-            )  # fmt: skip
+            upper = one[x] | (np.uint32(two[x]) << np.uint32(8))
+            made[x] = upper | (np.uint32(three[x]) << np.uint32(16)) | (np.uint32(four[x]) << np.uint32(24))
+    for output in range(len(first)):
+        for x in range(0, stride, LANES):
+            of = output * steps * PARTS
+            _dot(flat, first[output] * stride + x, stride, parts, of, steps, filled, output * stride + x)
+
+
+@compiled
+def turned(levels: Grey, out: Grey) -> None:
+    """Columns as rows.
+
+    Args:
+        out: (width or fewer, height or fewer).
+    """
+    lines, length = out.shape
+    for left in range(0, length, 32):
+        for line in range(lines):
+            for x in range(left, min(left + 32, length)):
+                out[line, x] = levels[x, line]
