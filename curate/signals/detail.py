@@ -48,7 +48,6 @@ _SIDE = 256
 _GAP = 1.5  # how much larger than the copy what is filtered is at least
 _TILE = 32
 _SPACING = 24
-_AT_ONCE = 51  # tiles, whose waves stay in a processor's cache
 _TILES = 4  # along each side of the image in its own size
 _DIRECTIONS = 8
 _HALF_SECTOR = 0.75 * math.pi / _DIRECTIONS
@@ -64,7 +63,7 @@ def _window() -> Floats:
     return np.outer(line, line).astype(np.float32)
 
 
-def _bands() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Floats]:
+def _bands() -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
     """Weights of coarse and fine by direction, of both in all directions and of noise, as ``band_means`` wants them."""
     down, across = np.fft.fftfreq(_TILE)[:, None], np.fft.rfftfreq(_TILE)[None]
     frequency, angle = np.hypot(down, across), np.arctan2(down, across)
@@ -76,10 +75,9 @@ def _bands() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], F
     weights = np.where((across > 0) & (across < 0.5), 2.0, 1.0)
     weighted = [(np.broadcast_to(weights, mask.shape) * mask).ravel() for mask in masks]
     means = np.stack([one / one.sum() for one in weighted]) / (_WINDOW**2).sum()
-    used = np.flatnonzero(means.any(axis=0))
-    band, place = np.nonzero(means[:, used])
+    band, place = np.nonzero(means)
     begin = np.searchsorted(band, np.arange(len(means) + 1))
-    return used, begin, place, means[:, used][band, place].astype(np.float32)
+    return begin, place, means[band, place].astype(np.float32)
 
 
 _WINDOW = _window()
@@ -88,8 +86,7 @@ _BANDS = _bands()
 
 def detail(pixels: Pixels) -> dict[str, float | None]:
     """Detail at both scales; null where too few tiles have structure, as in a clear sky."""
-    import scipy.fft  # here, because it takes long to load and only workers need it
-
+    from curate.signals.kernels.fourier import TOGETHER, WAVES, powers
     from curate.signals.kernels.spectra import band_means, windowed
 
     found: list[float | None] = []
@@ -98,15 +95,14 @@ def detail(pixels: Pixels) -> dict[str, float | None]:
         top, left = map(places, levels.shape)
         if min(levels.shape) < _TILE:  # mirrored
             levels = np.pad(levels, [(0, max(_TILE - side, 0)) for side in levels.shape], mode="symmetric")
-        across = len(left)
-        means = np.empty((len(top) * across, len(_BANDS[1]) - 1), np.float32)
-        lines = max(_AT_ONCE // across, 1)
-        for first in range(0, len(top), lines):
-            some = top[first : first + lines]
-            tiles = np.empty((len(some) * across, _TILE, _TILE), np.float32)
-            windowed(levels, some, left, _WINDOW, tiles)
-            waves = scipy.fft.rfft2(tiles, overwrite_x=True)
-            band_means(waves.reshape(len(waves), -1), *_BANDS, means[first * across :][: len(waves)])
+        count = len(top) * len(left)
+        groups = -(-count // TOGETHER)
+        tiles = np.zeros((TOGETHER * groups, _TILE, _TILE), np.float32)
+        power = np.empty((groups, _TILE, WAVES, TOGETHER), np.float32)
+        means = np.empty((count, len(_BANDS[0]) - 1), np.float32)
+        windowed(levels, top, left, _WINDOW, tiles)
+        powers(tiles, power)
+        band_means(power.reshape(groups, -1, TOGETHER), *_BANDS, means)
         found.append(_softest(means, every))
     return dict(zip(("detail", "detail_full"), found, strict=True))
 

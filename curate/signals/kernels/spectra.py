@@ -1,4 +1,4 @@
-"""Tiles of a grey image before, and their power in bands after a Fourier transform (``curate.signals.detail``)."""
+"""Tiles of a grey image before a Fourier transform, and their power in bands after it (``curate.signals.detail``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from curate.signals.kernels import compiled
 
 Floats = NDArray[np.float32]
-_TOGETHER = 8  # tiles
 
 
 @compiled
@@ -34,38 +33,24 @@ def windowed(levels: NDArray[np.uint8], top: NDArray[Any], left: NDArray[Any], w
 
 
 @compiled
-def band_means(
-    waves: NDArray[np.complex64],
-    used: NDArray[Any],
-    begin: NDArray[Any],
-    place: NDArray[Any],
-    weight: Floats,
-    out: Floats,
-) -> None:
+def band_means(powers: Floats, begin: NDArray[Any], place: NDArray[Any], weight: Floats, out: Floats) -> None:
     """(tiles, bands): weighted sums of the power.
 
     Args:
-        waves: (tiles, frequencies).
-        used: the frequencies that are in any band.
+        powers: (groups, waves, tiles of a group).
         begin: where the entries of each band begin, and the end of the last ones.
-        place, weight: of each entry, its place in ``used``, and its weight.
+        place, weight: of each entry, its wave and its weight.
     """
-    tiles, bands = out.shape
-    power, sums = np.zeros((len(used), _TOGETHER), np.float32), np.empty(_TOGETHER, np.float32)
-    for first in range(0, tiles, _TOGETHER):
-        count = min(_TOGETHER, tiles - first)
-        for tile in range(count):
-            spectrum = waves[first + tile]
-            for number in range(len(used)):
-                wave = spectrum[used[number]]
-                power[number, tile] = wave.real * wave.real + wave.imag * wave.imag
-        for band in range(bands):
+    together, sums = powers.shape[2], np.empty(powers.shape[2], np.float32)
+    for first in range(0, len(out), together):
+        power = powers[first // together]
+        for band in range(out.shape[1]):
             sums[:] = 0
             for entry in range(begin[band], begin[band + 1]):
                 row, share = power[place[entry]], weight[entry]
-                for tile in range(_TOGETHER):
+                for tile in range(together):
                     sums[tile] += row[tile] * share
-            for tile in range(count):
+            for tile in range(min(together, len(out) - first)):
                 out[first + tile, band] = sums[tile]
 
 
