@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFilter
 
-from curate.signals.base import Pixels, Signal, words_of
+from curate.signals.base import Grey, Pixels, Signal, words_of
 from curate.signals.reduction import BICUBIC, reduced, reduced_colours, rows_first
 
 _BLUR_SIDE = 64
@@ -71,35 +70,41 @@ def _colours(words: Words) -> tuple[float, float, float]:
 
 def _squares_at(words: Words, ranks: NDArray[np.int64]) -> Words:
     """1000 × the squared brightness of the pixels of these ranks, pairs (n, 2) of neighbours."""
-    from curate.signals.kernels.brightness import squares
+    from curate.signals.kernels.brightness import sampled, squares
 
     if len(words) < 2 * _SAMPLE:
-        return np.sort(_square(words))[ranks]
+        found = np.empty(len(words), np.uint32)
+        sampled(words, 1, found)
+        return np.sort(found)[ranks]
     below, inside = np.empty((2, len(ranks)), np.int64)
+    out = np.empty((len(ranks), len(words) + 8), np.uint32)
     # Where most ranks of a whole lie by a sample; if one does not, every square is looked at.
     for low, high in (_around(words, ranks), (np.zeros(len(ranks), np.uint32), np.full(len(ranks), _MOST))):
-        out = np.empty((len(ranks), len(words)), np.uint32)
         squares(words, low, high, below, inside, out)
         if (ranks[:, 0] >= below).all() and (ranks[:, 1] < below + inside).all():
             break
-    first = ranks - below[:, None]
-    return np.stack([np.partition(row[:count], at)[at] for row, count, at in zip(out, inside, first, strict=True)])
+    return np.stack([_pair(row[:count], *at) for row, count, at in zip(out, inside, ranks - below[:, None], strict=True)])
+
+
+def _pair(values: Words, rank: int, next_rank: int) -> Words:
+    """The values of a rank and of the next one, or of the same."""
+    split = np.partition(values, rank)
+    return np.array([split[rank], split[next_rank:].min()])
 
 
 def _around(words: Words, ranks: NDArray[np.int64]) -> tuple[Words, Words]:
     """Ends of a range in which each rank is very likely."""
+    from curate.signals.kernels.brightness import sampled
+
     step = len(words) // _SAMPLE | 1  # odd: a grid is seldom in the picture as well
-    found = np.sort(_square(words[::step].copy()))
+    found = np.empty(-(-len(words) // step), np.uint32)
+    sampled(words, step, found)
+    found.sort()
     share = ranks[:, 0] / len(words)
     place, doubt = share * len(found), 4 * np.sqrt(share * (1 - share) * len(found)) + 4
     ends = np.concatenate([[np.uint32(0)], found, [_MOST]])
     first, last = ((place + sign * doubt + 1).astype(np.int64).clip(0, len(ends) - 1) for sign in (-1, 1))
     return ends[first], ends[last]
-
-
-def _square(words: Words) -> Words:
-    red, green, blue = (words >> np.uint32(shift) & np.uint32(255) for shift in (0, 8, 16))
-    return np.asarray(red * red * 241 + green * green * 691 + blue * blue * 68, np.uint32)
 
 
 def _of_other_modes(pixels: Pixels) -> tuple[float, float, float]:
@@ -122,26 +127,27 @@ def _of_other_modes(pixels: Pixels) -> tuple[float, float, float]:
 
 def _blurry(pixels: Pixels) -> float:
     """1 − e^(−b/100), b the deviation of edges, plus the same of the histogram's counts where that is above 0.18."""
-    grey = _at_64(pixels).convert("L")
-    counts = np.bincount(np.frombuffer(grey.filter(ImageFilter.FIND_EDGES).tobytes(), np.uint8), minlength=256)
-    count, total, squared = int(counts.sum()), int(counts @ _LEVELS), int(counts @ _LEVELS**2)
+    from curate.signals.kernels.brightness import outlines
+
+    levels, found = np.empty(256, np.int64), np.empty(256, np.int64)
+    outlines(_grey_at_64(pixels), levels, found)
+    count, total, squared = int(found.sum()), int(found @ _LEVELS), int(found @ _LEVELS**2)
     edges = ((squared - total**2 / count) / count) ** 0.5
-    spread = 1 - np.exp(-_SCALE * np.std(np.bincount(np.frombuffer(grey.tobytes(), np.uint8), minlength=256)))
+    spread = 1 - np.exp(-_SCALE * np.std(levels))
     return min(float(1 - np.exp(-_SCALE * edges) + (spread if spread > _FLAT_SPREAD else 0)), 1.0)
 
 
-def _at_64(pixels: Pixels) -> Image.Image:
-    """The file's image with at most 64 pixels a side; in the faster way where ``rows_first`` says it is the same."""
+def _grey_at_64(pixels: Pixels) -> Grey:
+    """The file's image with at most 64 pixels a side, then grey; in a faster way where ``rows_first`` allows it."""
     raw = pixels.original
     ratio = max(raw.size) / _BLUR_SIDE
-    if ratio <= 1:
-        return raw
-    size = max(int(raw.width // ratio), 1), max(int(raw.height // ratio), 1)
-    if raw.mode not in ("RGB", "L") or not rows_first(*raw.size):
-        return raw.resize(size)
+    size = raw.size if ratio <= 1 else (max(int(raw.width // ratio), 1), max(int(raw.height // ratio), 1))
+    if raw.mode not in ("RGB", "L") or ratio <= 1 or not rows_first(*raw.size):
+        return np.array((raw if ratio <= 1 else raw.resize(size)).convert("L"))
     if raw.mode == "L":
-        return Image.fromarray(reduced(np.array(raw), (size,), BICUBIC)[0])
-    return Image.fromarray(reduced_colours(_words(pixels), size, BICUBIC))
+        return np.ascontiguousarray(reduced(np.array(raw), (size,), BICUBIC)[0])
+    red, green, blue = reduced_colours(_words(pixels), size, BICUBIC).astype(np.uint32)
+    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
 
 
 _LEVELS = np.arange(256)

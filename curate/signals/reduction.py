@@ -75,13 +75,13 @@ def reduced(levels: Grey, sizes: tuple[tuple[int, int], ...], kernel: Kernel) ->
 
 
 def reduced_colours(words: NDArray[np.uint32], size: tuple[int, int], kernel: Kernel) -> Grey:
-    """(height, width, 3): ``reduced`` of the colours of pixels as ``base.words_of`` gives them, for one size."""
+    """(3, height, width): ``reduced`` of the colours of pixels as ``base.words_of`` gives them, for one size."""
     from curate.signals.kernels.resampling import LANES, across_colours
 
     (height, width), (columns, lines) = words.shape, size
     strips = np.empty((3, columns, _rounded_up(height, LANES)), np.uint8)
-    across_colours(words, *packed(width, columns, kernel), strips)
-    return np.stack([_across(strip, height, lines, kernel)[:, :columns] for strip in strips], axis=2)
+    across_colours(_with_rows(words), *packed(width, columns, kernel), strips)
+    return np.stack([_across(strip, height, lines, kernel)[:, :columns] for strip in strips])
 
 
 def _across(levels: Grey, width: int, outputs: int, kernel: Kernel, span: float | None = None) -> Grey:
@@ -94,7 +94,18 @@ def _across(levels: Grey, width: int, outputs: int, kernel: Kernel, span: float 
         found = Image.fromarray(levels[:, :width]).resize((outputs, height), kernel.pillows, box)
         return np.ascontiguousarray(np.asarray(found).T)
     made = np.empty((outputs, _rounded_up(height, LANES)), np.uint8)
-    across(levels, *packed(width, outputs, kernel, span), made)
+    across(_with_rows(levels), *packed(width, outputs, kernel, span), made)
+    return made
+
+
+def _with_rows(picture: NDArray[Any]) -> NDArray[Any]:
+    """At least as many rows as the kernels take at once."""
+    from curate.signals.kernels.resampling import LANES
+
+    if len(picture) >= LANES:
+        return picture
+    made = np.pad(picture, ((0, LANES - len(picture)), (0, 0)))
+    made.setflags(write=picture.flags.writeable)  # for arrays of another kind the kernels would be compiled again
     return made
 
 
@@ -119,8 +130,6 @@ def smaller(levels: Grey, longest: int, gap: float) -> Grey:
     Args:
         levels: (height, width) uint8.
     """
-    from curate.signals.kernels.resampling import turned
-
     if max(levels.shape) <= longest:
         return levels
     share = longest / max(levels.shape)
@@ -129,9 +138,7 @@ def smaller(levels: Grey, longest: int, gap: float) -> Grey:
     spans = [float(np.float32(side / factor)) for side in levels.shape]  # as exact as Pillow takes them
     small = reduced_by(levels, factor)
     strip = _across(_down(small, height, BILINEAR, spans[0]), small.shape[1], width, BILINEAR, spans[1])
-    made = np.empty((height, width), np.uint8)
-    turned(strip, made)
-    return made
+    return np.ascontiguousarray(strip[:, :height].T)
 
 
 def _rounded_up(count: int, multiple: int) -> int:

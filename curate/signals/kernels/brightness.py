@@ -1,4 +1,4 @@
-"""Passes over every pixel for CleanVision's scores: histograms of the colours, and percentiles of their brightness."""
+"""Passes over pixels for CleanVision's scores: histograms, percentiles of brightness, and edges."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from curate.signals.kernels import compiled
 
 Words = NDArray[np.uint32]
 Counts = NDArray[np.int64]
-_CHUNK = 64  # pixels at a time, whose squares mostly lie all on one side of a percentile
+_CHUNK = 128  # pixels at a time, whose squares mostly lie all on one side of a percentile
 
 
 @compiled
@@ -51,31 +51,70 @@ def squares(words: Words, low: Words, high: Words, below: Counts, inside: Counts
         words: as of ``histograms``.
         low, high: the ends of each range, which belong to it.
         below, inside: filled: how many pixels lie below each range, and in it.
-        out: (ranges, pixels), of which the first ``inside`` ones are filled.
+        out: (ranges, pixels and 8 more), of which the first ``inside`` ones are filled.
     """
     below[:], inside[:] = 0, 0
-    found, byte = np.empty(_CHUNK, np.uint32), np.uint32(255)
+    found, near = np.empty(_CHUNK, np.uint32), np.zeros(_CHUNK, np.uint8)
+    eights = near.view(np.uint64)
     for start in range(0, len(words), _CHUNK):
         chunk = words[start : start + _CHUNK]
+        _square(chunk, found)
         highest, lowest = np.uint32(0), np.uint32(0xFFFFFFFF)
         for at in range(len(chunk)):
-            word = chunk[at]
-            r, g, b = word & byte, (word >> np.uint32(8)) & byte, (word >> np.uint32(16)) & byte
-            square = np.uint32(r * r * np.uint32(241) + g * g * np.uint32(691) + b * b * np.uint32(68))
-            found[at], highest, lowest = square, max(highest, square), min(lowest, square)
+            highest, lowest = max(highest, found[at]), min(lowest, found[at])
         for number in range(len(low)):
             least, span = low[number], np.uint32(high[number] - low[number])
             if highest < least:
                 below[number] += len(chunk)
             elif lowest <= high[number]:
-                less, near = np.uint32(0), np.uint32(0)
+                less = np.uint32(0)
                 for at in range(len(chunk)):
                     less = np.uint32(less + np.uint32(found[at] < least))
-                    near = np.uint32(near + np.uint32(np.uint32(found[at] - least) <= span))  # below it, it is huge
+                    near[at] = np.uint32(found[at] - least) <= span  # below it, it is huge
+                near[len(chunk) :] = 0
                 below[number] += less
-                if near:
-                    to, count = out[number], inside[number]
-                    for at in range(len(chunk)):
-                        to[count] = found[at]  # no more than there are pixels, and overwritten if not in the range
-                        count += np.uint32(found[at] - least) <= span
-                    inside[number] = count
+                to, count = out[number], inside[number]
+                for eight in range(_CHUNK // 8):
+                    if eights[eight]:
+                        for at in range(8 * eight, 8 * eight + 8):
+                            to[count] = found[at]  # overwritten if not in the range
+                            count += near[at]
+                inside[number] = count
+
+
+@compiled
+def sampled(words: Words, step: int, out: Words) -> None:
+    """1000 × the squared brightness of every ``step``-th pixel."""
+    for at in range(len(out)):
+        out[at] = words[at * step]
+    _square(out, out)
+
+
+@compiled
+def _square(words: Words, out: Words) -> None:
+    byte = np.uint32(255)
+    for at in range(len(words)):
+        word = words[at]
+        r, g, b = word & byte, (word >> np.uint32(8)) & byte, (word >> np.uint32(16)) & byte
+        out[at] = r * r * np.uint32(241) + g * g * np.uint32(691) + b * b * np.uint32(68)
+
+
+@compiled
+def outlines(levels: NDArray[np.uint8], counts: Counts, edges: Counts) -> None:
+    """Number of pixels of each level of a grey picture, and of what Pillow's ``FIND_EDGES`` makes of it.
+
+    Args:
+        levels: (height, width).
+        counts, edges: (256,).
+    """
+    height, width = levels.shape
+    counts[:], edges[:] = 0, 0
+    for y in range(height):
+        for x in range(width):
+            level = np.int64(levels[y, x])
+            counts[level] += 1
+            if 0 < y < height - 1 and 0 < x < width - 1:
+                level *= 9
+                for row in range(y - 1, y + 2):
+                    level -= np.int64(levels[row, x - 1]) + levels[row, x] + levels[row, x + 1]
+            edges[min(max(level, 0), 255)] += 1

@@ -118,7 +118,7 @@ def _turning(order: list[int]) -> Callable[..., Any]:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def turn(_: Any, rows: Any, at: Any, stride: Any, out: Any, place: Any) -> Any:
-        """The rows begin at ``at`` and ``stride`` words after each other; the columns at ``place``, one after another."""
+        """The rows begin at ``at`` and ``stride`` items after each other; the columns at ``place``, one after another."""
 
         def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, filled = (
@@ -129,7 +129,7 @@ def _turning(order: list[int]) -> Callable[..., Any]:
             for number in range(LANES):
                 begin = builder.add(at, builder.mul(stride, ir.Constant(stride.type, number)))
                 pointer = builder.bitcast(builder.gep(source, [begin]), _ROW.as_pointer())
-                single = builder.bitcast(builder.load(pointer, align=4), ir.VectorType(_i8, QUAD * LANES))
+                single = builder.bitcast(builder.load(pointer, align=1), ir.VectorType(_i8, QUAD * LANES))
                 places = [16 * four + byte for four in range(QUAD) for byte in order]
                 lines.append(builder.bitcast(_chosen(builder, single, single, places), _ROW))
             for step in (8, 4, 2, 1):
@@ -158,22 +158,24 @@ def across(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
     """Each row's weighted sums, rounded, as a column.
 
     Args:
-        levels: (height, width).
+        levels: (height, width), of at least 16 rows.
         first: of each output, its first quad.
         weights: (outputs, steps × ``PARTS``) words as ``reduction.packed`` makes them.
         out: (outputs, height, made a multiple of 16).
     """
-    (height, width), steps = levels.shape, weights.shape[1] // PARTS
-    length = ((width + QUAD - 1) // QUAD + steps + LANES - 1) // LANES * LANES
-    rows, quads = np.zeros((LANES, QUAD * length), np.uint8), np.empty(LANES * length, np.uint32)
-    words, parts, filled = rows.view(np.uint32).reshape(-1), weights.reshape(-1), out.reshape(-1)
-    for top in range(0, height, LANES):
+    (height, width), steps, block = levels.shape, weights.shape[1] // PARTS, QUAD * LANES
+    quads = np.empty((width + block - 1) // block * LANES * LANES + steps * LANES, np.uint32)
+    flat, parts, filled = levels.reshape(-1), weights.reshape(-1), out.reshape(-1)
+    whole, rest = width // block * block, np.zeros((LANES, block), np.uint8)
+    for line in range(0, height, LANES):
+        top = min(line, height - LANES)  # the last rows may come twice
+        for at in range(0, whole, block):
+            _turn(flat, top * width + at, width, quads, LANES * at // QUAD)
         for number in range(LANES):
-            row, seen = rows[number], levels[min(top + number, height - 1)]
-            for x in range(width):
-                row[x] = seen[x]
-        for at in range(0, length, LANES):
-            _turn(words, at, length, quads, LANES * at)
+            for x in range(whole, width):
+                rest[number, x - whole] = levels[top + number, x]
+        if whole < width:
+            _turn(rest.reshape(-1), 0, block, quads, LANES * whole // QUAD)
         for output in range(len(first)):
             of, place = output * steps * PARTS, output * out.shape[1] + top
             _dot(quads, LANES * first[output], LANES, parts, of, steps, filled, place)
@@ -184,20 +186,22 @@ def across_colours(words: Words, first: Places, weights: Weights, out: Grey) -> 
     """The same of red, green and blue.
 
     Args:
-        words: (height, width) pixels as ``base.words_of`` gives them.
+        words: (height, width) pixels as ``base.words_of`` gives them, of at least 16 rows.
         out: (3, outputs, height, made a multiple of 16).
     """
     (height, width), steps = words.shape, weights.shape[1] // PARTS
-    length = (width + QUAD * steps + LANES - 1) // LANES * LANES
-    rows, quads = np.zeros((LANES, length), np.uint32), np.empty(LANES * length, np.uint32)
-    flat, parts, filled = rows.reshape(-1), weights.reshape(-1), out.reshape(-1)
-    for top in range(0, height, LANES):
+    quads = np.empty((width + LANES - 1) // LANES * LANES * LANES + steps * QUAD * LANES, np.uint32)
+    flat, parts, filled = words.reshape(-1), weights.reshape(-1), out.reshape(-1)
+    whole, rest = width // LANES * LANES, np.zeros((LANES, LANES), np.uint32)
+    for line in range(0, height, LANES):
+        top = min(line, height - LANES)  # the last rows may come twice
+        for at in range(0, whole, LANES):
+            _turn_colours(flat, top * width + at, width, quads, LANES * at)
         for number in range(LANES):
-            row, seen = rows[number], words[min(top + number, height - 1)]
-            for x in range(width):
-                row[x] = seen[x]
-        for at in range(0, length, LANES):
-            _turn_colours(flat, at, length, quads, LANES * at)
+            for x in range(whole, width):
+                rest[number, x - whole] = words[top + number, x]
+        if whole < width:
+            _turn_colours(rest.reshape(-1), 0, LANES, quads, LANES * whole)
         for output in range(len(first)):
             for band in range(3):
                 at, of = LANES * (QUAD * first[output] + band), output * steps * PARTS
@@ -210,14 +214,17 @@ def down(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
     """Each column's weighted sums, rounded.
 
     Args:
-        levels, first, weights: as of ``across``.
+        levels: (height, width).
+        first, weights: as of ``across``.
         out: (outputs, width, made a multiple of 16).
     """
     (height, width), steps = levels.shape, weights.shape[1] // PARTS
     stride, parts, filled = out.shape[1], weights.reshape(-1), out.reshape(-1)
-    quads = np.zeros(((height + QUAD - 1) // QUAD + steps, stride), np.uint32)
+    whole = (height + QUAD - 1) // QUAD
+    quads = np.empty((whole + steps, stride), np.uint32)
+    quads[whole:] = 0
     flat, empty = quads.reshape(-1), np.zeros(width, np.uint8)
-    for line in range((height + QUAD - 1) // QUAD):
+    for line in range(whole):
         made, one = quads[line], levels[QUAD * line]
         two, three, four = empty, empty, empty
         if QUAD * line + 1 < height:
@@ -233,17 +240,3 @@ def down(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
         for x in range(0, stride, LANES):
             of = output * steps * PARTS
             _dot(flat, first[output] * stride + x, stride, parts, of, steps, filled, output * stride + x)
-
-
-@compiled
-def turned(levels: Grey, out: Grey) -> None:
-    """Columns as rows.
-
-    Args:
-        out: (width or fewer, height or fewer).
-    """
-    lines, length = out.shape
-    for left in range(0, length, 32):
-        for line in range(lines):
-            for x in range(left, min(left + 32, length)):
-                out[line, x] = levels[x, line]
