@@ -17,6 +17,7 @@ from PIL import Image
 
 _PRECISION = 1 << 22
 _WIDEST = 1 << 20  # pixels, for which the kernels take 32 MiB
+_LARGEST = 257  # factor of `kernels.levels.reduced`
 
 Grey = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
@@ -151,6 +152,8 @@ def reduced_by(levels: Grey, factor: int) -> Grey:
 
     if factor == 1:
         return levels
+    if factor > _LARGEST:
+        return np.array(Image.fromarray(levels).reduce(factor))
     made = np.empty([-(-side // factor) for side in levels.shape], np.uint8)
     means(levels, factor, made)
     return made

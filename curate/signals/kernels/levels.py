@@ -79,10 +79,14 @@ def look_over(
 
 @compiled
 def reduced(levels: Grey, factor: int, out: Grey) -> None:
-    """``Image.reduce``: rounded means of squares of ``factor`` pixels; those at the right and below may be smaller."""
+    """``Image.reduce``: rounded means of squares of ``factor`` pixels; those at the right and below may be smaller.
+
+    Args:
+        factor: at most 257, so that a column of so many pixels fits 16 bits.
+    """
     height, width = levels.shape
-    sums = np.empty(width, np.uint32)
     whole = width // factor
+    sums, found = np.empty(width, np.uint16), np.empty(whole, np.uint32)
     for line in range(out.shape[0]):
         top = line * factor
         rows = min(factor, height - top)
@@ -96,26 +100,29 @@ def reduced(levels: Grey, factor: int, out: Grey) -> None:
         made = out[line]
         if factor == 2:
             for x in range(whole):
-                made[x] = ((sums[2 * x] + sums[2 * x + 1] + half) * scale) >> np.uint32(24)
+                found[x] = sums[2 * x] + sums[2 * x + 1]
         elif factor == 3:
             for x in range(whole):
-                made[x] = ((sums[3 * x] + sums[3 * x + 1] + sums[3 * x + 2] + half) * scale) >> np.uint32(24)
+                found[x] = sums[3 * x] + sums[3 * x + 1] + sums[3 * x + 2]
         elif factor == 4:
             for x in range(whole):
-                two = sums[4 * x] + sums[4 * x + 1]
-                made[x] = ((two + sums[4 * x + 2] + sums[4 * x + 3] + half) * scale) >> np.uint32(24)
+                found[x] = sums[4 * x] + sums[4 * x + 1] + sums[4 * x + 2] + sums[4 * x + 3]
         else:
             for x in range(whole):
-                total = half
+                total = np.uint32(0)
                 for step in range(factor):
-                    total += sums[x * factor + step]
-                made[x] = (total * scale) >> np.uint32(24)
+                    total = np.uint32(total + sums[x * factor + step])
+                found[x] = total
+        for x in range(whole):
+            found[x] = (found[x] + half) * scale
+        for x in range(whole):
+            made[x] = found[x] >> np.uint32(24)
         if whole < len(made):
             half, scale = _rounding(rows * (width - whole * factor))
             total = half
             for x in range(whole * factor, width):
-                total += sums[x]
-            made[whole] = (total * scale) >> np.uint32(24)
+                total = np.uint32(total + sums[x])
+            made[whole] = np.uint32(total * scale) >> np.uint32(24)
 
 
 @compiled

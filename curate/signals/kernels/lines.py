@@ -27,14 +27,14 @@ def edges(lines: Grey, gate: int, out: NDArray[np.float32]) -> int:
     Args:
         gate: smallest range that counts as an edge.
     """
-    length = lines.shape[1]
+    length, least, one = lines.shape[1], np.uint8(gate), np.uint8(1)
     places = length - 7
     if places < 1:
         return 0
     step, steepest = np.empty(length, np.uint8), np.empty(length, np.uint8)
-    range_, hit, at = np.empty(length, np.uint8), np.empty(length, np.uint8), np.empty(length + 1, np.int32)
+    range_, hit = np.empty(length, np.uint8), np.zeros((length + 7) // 8 * 8, np.uint8)
     high, low = np.empty((2, length), np.uint8), np.empty((2, length), np.uint8)
-    found = 0
+    eights, found = hit.view(np.uint64), 0
     for line in lines:
         for x in range(length - 1):
             high[0, x], low[0, x] = max(line[x], line[x + 1]), min(line[x], line[x + 1])
@@ -49,26 +49,27 @@ def edges(lines: Grey, gate: int, out: NDArray[np.float32]) -> int:
             range_[x] = max(high[1, x], high[1, x + 4]) - min(low[1, x], low[1, x + 4])
         for x in range(places):
             own = step[x + 3]
-            hit[x] = (range_[x] >= gate) & (own > 0) & (own == steepest[x + 2])
-        hits = 0
-        for x in range(places):
-            at[hits] = x
-            hits += hit[x]
-        for x in at[:hits]:
-            out[found] = np.float32(step[x + 3]) / np.float32(range_[x])
-            found += 1
+            hit[x] = (range_[x] >= least) & (own >= one) & (own == steepest[x + 2])
+        for eight in range(len(eights)):
+            if eights[eight]:
+                for x in range(8 * eight, 8 * eight + 8):
+                    if hit[x]:
+                        out[found] = np.float32(step[x + 3]) / np.float32(range_[x])
+                        found += 1
     return found
 
 
 @compiled
 def grid(lines: Grey, most: int, out: Counts) -> None:
     """Sums of the steps along the lines, each at most ``most``, by their offset in blocks of ``len(out)`` pixels."""
-    block = len(out)
+    block, limit = len(out), np.uint8(most)
     places = (lines.shape[1] - 1) // block * block
-    sums = np.zeros(places, np.uint32)
+    sums, step = np.zeros(places, np.uint32), np.empty(places, np.uint8)
     for line in lines:
         for x in range(places):
-            sums[x] += np.uint32(min(max(line[x], line[x + 1]) - min(line[x], line[x + 1]), most))
+            step[x] = max(line[x], line[x + 1]) - min(line[x], line[x + 1])
+        for x in range(places):
+            sums[x] += min(step[x], limit)
     out[:] = 0
     for x in range(places):
         out[x % block] += sums[x]
@@ -77,7 +78,7 @@ def grid(lines: Grey, most: int, out: Counts) -> None:
 @compiled
 def contours(lines: Grey, least: int, most: int, out: Counts) -> None:
     """Steps of ``least`` to ``most`` levels with four pixels of one level on both sides, by offset in blocks."""
-    length = lines.shape[1]
+    length, lowest, highest, none = lines.shape[1], np.uint8(least), np.uint8(most), np.uint8(0)
     places = length - 7
     step, pair, flat = np.empty(length, np.uint8), np.empty(length, np.uint8), np.empty(length, np.uint8)
     counts = np.zeros(places, np.uint32)
@@ -89,8 +90,9 @@ def contours(lines: Grey, least: int, most: int, out: Counts) -> None:
         for x in range(length - 3):
             flat[x] = pair[x] | step[x + 2]  # 0 where four pixels from here on have one level
         for x in range(places):
-            both, middle = flat[x] | flat[x + 4], step[x + 3]
-            counts[x] += np.uint32((both == 0) & (middle >= least) & (middle <= most))
+            pair[x] = flat[x] | flat[x + 4]
+        for x in range(places):
+            counts[x] += np.uint32((pair[x] == none) & (step[x + 3] >= lowest) & (step[x + 3] <= highest))
     out[:] = 0
     for x in range(places):
         out[x % len(out)] += counts[x]
@@ -146,18 +148,21 @@ def seams(levels: Grey, tolerance: int, of_columns: Counts, of_rows: Counts) -> 
     Args:
         of_columns, of_rows: of the columns and rows from the fourth to the fourth from the end.
     """
-    height, width = levels.shape
-    step, counts = np.empty(width, np.int16), np.zeros(width, np.uint32)
+    height, width, limit = levels.shape[0], levels.shape[1], np.uint8(tolerance)
+    step, more, counts = np.empty(width, np.uint8), np.empty(width, np.uint8), np.zeros(width, np.uint32)
     for y in range(0, height, 2):
         row = levels[y]
         for x in range(width - 2):  # around column x + 1
             step[x] = max(row[x], row[x + 2]) - min(row[x], row[x + 2])
         for x in range(len(of_columns)):
-            counts[x] += np.uint32(step[x + 2] > max(step[x], step[x + 4]) + tolerance)
+            beside = max(step[x], step[x + 4])
+            more[x] = max(step[x + 2], beside) - beside
+        for x in range(len(of_columns)):
+            counts[x] += np.uint32(more[x] > limit)
     for x in range(len(of_columns)):
         of_columns[x] = counts[x]
     half = (width + 1) // 2
-    every, steps = np.empty((height, half), np.int16), np.empty((height - 2, half), np.int16)
+    every, steps = np.empty((height, half), np.uint8), np.empty((height - 2, half), np.uint8)
     for y in range(height):
         for x in range(half):
             every[y, x] = levels[y, 2 * x]
@@ -165,30 +170,27 @@ def seams(levels: Grey, tolerance: int, of_columns: Counts, of_rows: Counts) -> 
         upper, lower, made = every[y], every[y + 2], steps[y]
         for x in range(half):
             made[x] = max(upper[x], lower[x]) - min(upper[x], lower[x])
-    own = np.empty(half, np.uint8)
     for y in range(len(of_rows)):
-        above, here, below = steps[y], steps[y + 2], steps[y + 4]
+        above, here, below, total = steps[y], steps[y + 2], steps[y + 4], np.uint32(0)
         for x in range(half):
-            own[x] = here[x] > max(above[x], below[x]) + tolerance
-        total = np.uint32(0)
+            beside = max(above[x], below[x])
+            more[x] = max(here[x], beside) - beside
         for x in range(half):
-            total = np.uint32(total + own[x])
+            total = np.uint32(total + np.uint32(more[x] > limit))
         of_rows[y] = total
 
 
 @compiled
 def drawn(levels: Grey) -> np.int64:
     """Pixels of every second row that differ by at most one level from the next one to the right and below."""
-    width, found = levels.shape[1], np.int64(0)
-    alike = np.empty(width, np.uint8)
+    width, found, one = levels.shape[1], np.int64(0), np.uint8(1)
+    across, down = np.empty(width, np.uint8), np.empty(width, np.uint8)
     for y in range(0, levels.shape[0] - 1, 2):
-        row, below = levels[y], levels[y + 1]
+        row, below, total = levels[y], levels[y + 1], np.uint32(0)
         for x in range(width - 1):
-            across = max(row[x], row[x + 1]) - min(row[x], row[x + 1])
-            down = max(row[x], below[x]) - min(row[x], below[x])
-            alike[x] = (across <= 1) & (down <= 1)
-        total = np.uint32(0)
+            across[x] = max(row[x], row[x + 1]) - min(row[x], row[x + 1])
+            down[x] = max(row[x], below[x]) - min(row[x], below[x])
         for x in range(width - 1):
-            total = np.uint32(total + alike[x])
+            total = np.uint32(total + np.uint32(max(across[x], down[x]) <= one))
         found += total
     return found

@@ -148,7 +148,7 @@ def naive_ratios(lines, gate):
 @pytest.mark.parametrize("gate", [8, 24])
 def test_edge_ratios_equal_the_definition(size, gate):
     lines = np.array(noise(*size).convert("L").filter(ImageFilter.GaussianBlur(1)))
-    assert np.allclose(sorted(edge_ratios(lines, gate)), naive_ratios(lines, gate))
+    assert np.allclose(sorted(edge_ratios([lines], gate)), naive_ratios(lines, gate))
 
 
 @pytest.mark.parametrize("contrast", [12, 60, 250])
