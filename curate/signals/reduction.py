@@ -105,7 +105,8 @@ def _with_rows(picture: NDArray[Any]) -> NDArray[Any]:
 
     if len(picture) >= LANES:
         return picture
-    made = np.pad(picture, ((0, LANES - len(picture)), (0, 0)))
+    made = np.zeros((LANES, picture.shape[1]), picture.dtype)
+    made[: len(picture)] = picture
     made.setflags(write=picture.flags.writeable)  # for arrays of another kind the kernels would be compiled again
     return made
 

@@ -32,9 +32,9 @@ def edges(lines: Grey, gate: int, out: NDArray[np.float32]) -> int:
     if places < 1:
         return 0
     step, steepest = np.empty(length, np.uint8), np.empty(length, np.uint8)
-    range_, hit = np.empty(length, np.uint8), np.zeros((length + 7) // 8 * 8, np.uint8)
+    range_, hit, at = np.empty(length, np.uint8), np.empty(length, np.uint8), np.empty(length + 1, np.int32)
     high, low = np.empty((2, length), np.uint8), np.empty((2, length), np.uint8)
-    eights, found = hit.view(np.uint64), 0
+    found = 0
     for line in lines:
         for x in range(length - 1):
             high[0, x], low[0, x] = max(line[x], line[x + 1]), min(line[x], line[x + 1])
@@ -50,12 +50,13 @@ def edges(lines: Grey, gate: int, out: NDArray[np.float32]) -> int:
         for x in range(places):
             own = step[x + 3]
             hit[x] = (range_[x] >= least) & (own >= one) & (own == steepest[x + 2])
-        for eight in range(len(eights)):
-            if eights[eight]:
-                for x in range(8 * eight, 8 * eight + 8):
-                    if hit[x]:
-                        out[found] = np.float32(step[x + 3]) / np.float32(range_[x])
-                        found += 1
+        hits = 0
+        for x in range(places):
+            at[hits] = x
+            hits += hit[x]
+        for x in at[:hits]:
+            out[found] = np.float32(step[x + 3]) / np.float32(range_[x])
+            found += 1
     return found
 
 

@@ -67,50 +67,62 @@ def _add_shorts(builder: Any, quads: Any, weights: list[Any], sums: list[Any]) -
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _dot(_: Any, quads: Any, at: Any, stride: Any, weights: Any, of: Any, steps: Any, out: Any, place: Any) -> Any:
-    """Store 16 weighted sums as levels: of the words from ``at`` on, and of those ``stride`` further on with each step.
+def _dots(
+    _: Any, quads: Any, at: Any, at2: Any, stride: Any, weights: Any, of: Any, of2: Any, steps: Any, out: Any,
+    place: Any, place2: Any,
+) -> Any:  # fmt: skip
+    """Store two times 16 weighted sums as levels: two, because a processor would wait for the sums of one.
 
+    Those of the words from ``at`` on, and of those ``stride`` further on with each step; and the same from ``at2`` on.
     The weights of each step begin ``PARTS`` words after those of the one before.
     """
 
     def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        arrays = {n: context.make_array(signature.args[n])(context, builder, arguments[n]).data for n in (0, 3, 6)}
-        at, stride, of, steps, place = (arguments[number] for number in (1, 2, 4, 5, 7))
+        quads, weights, out = (
+            context.make_array(signature.args[number])(context, builder, arguments[number]).data for number in (0, 4, 8)
+        )
+        stride, steps = arguments[3], arguments[7]
+        begins, firsts, places = (arguments[number : number + 2] for number in (1, 5, 9))
         parts, halves = 3 if BYTES else 2, range(LANES // _HALF)
-        totals = [[cgutils.alloca_once_value(builder, _constant(_WORDS, 0)) for _ in range(parts)] for _ in halves]
 
         def number(value: int) -> Any:
             return ir.Constant(steps.type, value)
 
+        def vector_at(array: Any, place: Any, further: int, kind: Any) -> Any:
+            return builder.bitcast(builder.gep(array, [builder.add(place, number(further))]), kind.as_pointer())
+
+        totals = [
+            [[cgutils.alloca_once_value(builder, _constant(_WORDS, 0)) for _ in range(parts)] for _ in halves]
+            for _ in range(2)
+        ]
         with cgutils.for_range_slice(builder, number(0), steps, number(1)) as (step, _):
-            first, line = (
-                builder.add(begin, builder.mul(step, each)) for begin, each in ((of, number(PARTS)), (at, stride))
-            )
-            spread = []
-            for part in range(PARTS):
-                weight = builder.load(builder.gep(arrays[3], [builder.add(first, number(part))]))
-                alone = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), weight, ir.Constant(_i32, 0))
-                spread.append(_chosen(builder, alone, alone, [0] * _HALF))
+            for which in range(2):
+                first = builder.add(firsts[which], builder.mul(step, number(PARTS)))
+                line = builder.add(begins[which], builder.mul(step, stride))
+                spread = []
+                for part in range(PARTS):
+                    weight = builder.load(builder.gep(weights, [builder.add(first, number(part))]))
+                    alone = builder.insert_element(ir.Constant(_WORDS, ir.Undefined), weight, ir.Constant(_i32, 0))
+                    spread.append(_chosen(builder, alone, alone, [0] * _HALF))
+                for half in halves:
+                    values = builder.load(vector_at(quads, line, half * _HALF, _WORDS), align=4)
+                    sums = [builder.load(total) for total in totals[which][half]]
+                    made = (_add_bytes if BYTES else _add_shorts)(builder, values, spread, sums)
+                    for total, sum_ in zip(totals[which][half], made, strict=True):
+                        builder.store(sum_, total)
+        for which in range(2):
             for half in halves:
-                pointer = builder.gep(arrays[0], [builder.add(line, number(half * _HALF))])
-                values = builder.load(builder.bitcast(pointer, _WORDS.as_pointer()), align=4)
-                sums = [builder.load(total) for total in totals[half]]
-                made = (_add_bytes if BYTES else _add_shorts)(builder, values, spread, sums)
-                for total, sum_ in zip(totals[half], made, strict=True):
-                    builder.store(sum_, total)
-        for half in halves:
-            found = builder.load(totals[half][0])
-            for total in totals[half][1:]:
-                found = builder.add(builder.shl(found, _constant(_WORDS, 8)), builder.load(total))
-            found = builder.ashr(builder.add(found, _constant(_WORDS, 1 << 21)), _constant(_WORDS, 22))
-            for order, limit in (("<", _constant(_WORDS, 0)), (">", _constant(_WORDS, 255))):
-                found = builder.select(builder.icmp_signed(order, found, limit), limit, found)
-            levels = builder.trunc(found, ir.VectorType(_i8, _HALF))
-            pointer = builder.gep(arrays[6], [builder.add(place, number(half * _HALF))])
-            builder.store(levels, builder.bitcast(pointer, levels.type.as_pointer()), align=1)
+                found = builder.load(totals[which][half][0])
+                for total in totals[which][half][1:]:
+                    found = builder.add(builder.shl(found, _constant(_WORDS, 8)), builder.load(total))
+                found = builder.ashr(builder.add(found, _constant(_WORDS, 1 << 21)), _constant(_WORDS, 22))
+                for order, limit in (("<", _constant(_WORDS, 0)), (">", _constant(_WORDS, 255))):
+                    found = builder.select(builder.icmp_signed(order, found, limit), limit, found)
+                levels = builder.trunc(found, ir.VectorType(_i8, _HALF))
+                builder.store(levels, vector_at(out, places[which], half * _HALF, levels.type), align=1)
         return context.get_dummy_value()
 
-    return types.void(quads, at, stride, weights, of, steps, out, place), make
+    return types.void(quads, at, at2, stride, weights, of, of2, steps, out, place, place2), make
 
 
 def _turning(order: list[int]) -> Callable[..., Any]:
@@ -166,7 +178,7 @@ def across(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
     (height, width), steps, block = levels.shape, weights.shape[1] // PARTS, QUAD * LANES
     quads = np.empty((width + block - 1) // block * LANES * LANES + steps * LANES, np.uint32)
     flat, parts, filled = levels.reshape(-1), weights.reshape(-1), out.reshape(-1)
-    whole, rest = width // block * block, np.zeros((LANES, block), np.uint8)
+    whole, rest, of = width // block * block, np.zeros((LANES, block), np.uint8), steps * PARTS
     for line in range(0, height, LANES):
         top = min(line, height - LANES)  # the last rows may come twice
         for at in range(0, whole, block):
@@ -176,9 +188,12 @@ def across(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
                 rest[number, x - whole] = levels[top + number, x]
         if whole < width:
             _turn(rest.reshape(-1), 0, block, quads, LANES * whole // QUAD)
-        for output in range(len(first)):
-            of, place = output * steps * PARTS, output * out.shape[1] + top
-            _dot(quads, LANES * first[output], LANES, parts, of, steps, filled, place)
+        for one in range(0, len(first), 2):
+            two = min(one + 1, len(first) - 1)
+            _dots(
+                quads, LANES * first[one], LANES * first[two], LANES, parts, one * of, two * of, steps, filled,
+                one * out.shape[1] + top, two * out.shape[1] + top,
+            )  # fmt: skip
 
 
 @compiled
@@ -192,7 +207,7 @@ def across_colours(words: Words, first: Places, weights: Weights, out: Grey) -> 
     (height, width), steps = words.shape, weights.shape[1] // PARTS
     quads = np.empty((width + LANES - 1) // LANES * LANES * LANES + steps * QUAD * LANES, np.uint32)
     flat, parts, filled = words.reshape(-1), weights.reshape(-1), out.reshape(-1)
-    whole, rest = width // LANES * LANES, np.zeros((LANES, LANES), np.uint32)
+    whole, rest, of = width // LANES * LANES, np.zeros((LANES, LANES), np.uint32), steps * PARTS
     for line in range(0, height, LANES):
         top = min(line, height - LANES)  # the last rows may come twice
         for at in range(0, whole, LANES):
@@ -202,11 +217,14 @@ def across_colours(words: Words, first: Places, weights: Weights, out: Grey) -> 
                 rest[number, x - whole] = words[top + number, x]
         if whole < width:
             _turn_colours(rest.reshape(-1), 0, LANES, quads, LANES * whole)
-        for output in range(len(first)):
+        for one in range(0, len(first), 2):
+            two = min(one + 1, len(first) - 1)
             for band in range(3):
-                at, of = LANES * (QUAD * first[output] + band), output * steps * PARTS
-                place = (band * len(first) + output) * out.shape[2] + top
-                _dot(quads, at, QUAD * LANES, parts, of, steps, filled, place)
+                begin, place = LANES * band, band * len(first) * out.shape[2] + top
+                _dots(
+                    quads, begin + QUAD * LANES * first[one], begin + QUAD * LANES * first[two], QUAD * LANES, parts,
+                    one * of, two * of, steps, filled, place + one * out.shape[2], place + two * out.shape[2],
+                )  # fmt: skip
 
 
 @compiled
@@ -223,20 +241,16 @@ def down(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
     whole = (height + QUAD - 1) // QUAD
     quads = np.empty((whole + steps, stride), np.uint32)
     quads[whole:] = 0
-    flat, empty = quads.reshape(-1), np.zeros(width, np.uint8)
+    flat, last = quads.reshape(-1), height - 1
     for line in range(whole):
-        made, one = quads[line], levels[QUAD * line]
-        two, three, four = empty, empty, empty
-        if QUAD * line + 1 < height:
-            two = levels[QUAD * line + 1]
-        if QUAD * line + 2 < height:
-            three = levels[QUAD * line + 2]
-        if QUAD * line + 3 < height:
-            four = levels[QUAD * line + 3]
+        made, top = quads[line], QUAD * line
+        one, two = levels[top], levels[min(top + 1, last)]  # what is seen beyond the last row has no weight
+        three, four = levels[min(top + 2, last)], levels[min(top + 3, last)]
         for x in range(width):
             upper = one[x] | (np.uint32(two[x]) << np.uint32(8))
             made[x] = upper | (np.uint32(three[x]) << np.uint32(16)) | (np.uint32(four[x]) << np.uint32(24))
     for output in range(len(first)):
-        for x in range(0, stride, LANES):
-            of = output * steps * PARTS
-            _dot(flat, first[output] * stride + x, stride, parts, of, steps, filled, output * stride + x)
+        at, of, place = first[output] * stride, output * steps * PARTS, output * stride
+        for x in range(0, stride, 2 * LANES):
+            x2 = min(x + LANES, stride - LANES)
+            _dots(flat, at + x, at + x2, stride, parts, of, of, steps, filled, place + x, place + x2)
