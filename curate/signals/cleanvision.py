@@ -54,36 +54,27 @@ def _colours(words: Words) -> tuple[float, float, float]:
     Args:
         words: pixels in one line, as ``words_of`` gives them.
     """
-    from curate.signals.kernels.brightness import histograms
+    from curate.signals.kernels.brightness import look_over
 
-    colours = np.empty((3, 256), np.int64)
-    histograms(words, colours)
     places = [percent / 100 * (len(words) - 1) for percent in (_DARK, _LIGHT)]
     ranks = np.array([[int(place), min(int(place) + 1, len(words) - 1)] for place in places])
+    colours, (below, inside) = np.empty((3, 256), np.int64), np.empty((2, len(ranks)), np.int64)
+    out = np.empty((len(ranks), len(words) + 8), np.uint32)
+    # Where most ranks of a whole lie by a sample; if one does not, every square is looked at.
+    anywhere = np.zeros(len(ranks), np.uint32), np.full(len(ranks), _MOST)
+    for low, high in (_around(words, ranks) if len(words) >= 2 * _SAMPLE else anywhere, anywhere):
+        look_over(words, low, high, below, inside, out, colours)
+        if (ranks[:, 0] >= below).all() and (ranks[:, 1] < below + inside).all():
+            break
+    squares = [
+        _pair(row[:count], *at) for row, count, at in zip(out, inside, ranks - below[:, None], strict=True)
+    ]
     dark, light = (
         low + (high - low) * (place % 1)
-        for place, (low, high) in zip(places, np.sqrt(_squares_at(words, ranks) / 1000) / 255, strict=True)
+        for place, (low, high) in zip(places, np.sqrt(np.stack(squares) / 1000) / 255, strict=True)
     )
     share = colours[colours > 0] / colours.sum()
     return float(dark), float(light), float(-(share * np.log2(share)).sum()) + 0.0
-
-
-def _squares_at(words: Words, ranks: NDArray[np.int64]) -> Words:
-    """1000 × the squared brightness of the pixels of these ranks, pairs (n, 2) of neighbours."""
-    from curate.signals.kernels.brightness import sampled, squares
-
-    if len(words) < 2 * _SAMPLE:
-        found = np.empty(len(words), np.uint32)
-        sampled(words, 1, found)
-        return np.sort(found)[ranks]
-    below, inside = np.empty((2, len(ranks)), np.int64)
-    out = np.empty((len(ranks), len(words) + 8), np.uint32)
-    # Where most ranks of a whole lie by a sample; if one does not, every square is looked at.
-    for low, high in (_around(words, ranks), (np.zeros(len(ranks), np.uint32), np.full(len(ranks), _MOST))):
-        squares(words, low, high, below, inside, out)
-        if (ranks[:, 0] >= below).all() and (ranks[:, 1] < below + inside).all():
-            break
-    return np.stack([_pair(row[:count], *at) for row, count, at in zip(out, inside, ranks - below[:, None], strict=True)])
 
 
 def _pair(values: Words, rank: int, next_rank: int) -> Words:

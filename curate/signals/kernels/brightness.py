@@ -13,51 +13,42 @@ _CHUNK = 128  # pixels at a time, whose squares mostly lie all on one side of a 
 
 
 @compiled
-def histograms(words: Words, colours: Counts) -> None:
-    """Number of pixels of each level of red, green and blue.
+def look_over(
+    words: Words, low: Words, high: Words, below: Counts, inside: Counts, out: Words, colours: Counts
+) -> None:  # fmt: skip
+    """Histograms of the colours, and the squares of brightness, × 1000, that lie in some ranges.
+
+    Both in one pass, since a large picture lies far from the processor.
 
     Args:
         words: pixels in one line, as ``base.words_of`` gives them.
-        colours: (3, 256).
-    """
-    # Two tables each, since a processor waits for its last increment of the same number.
-    red, green, blue = np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(256, np.uint32)
-    red2, green2, blue2 = np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(256, np.uint32)
-    one, byte = np.uint32(1), np.uint32(255)
-    for at in range(len(words) // 2):
-        word, other = words[2 * at], words[2 * at + 1]
-        red[word & byte] += one
-        green[(word >> np.uint32(8)) & byte] += one
-        blue[(word >> np.uint32(16)) & byte] += one
-        red2[other & byte] += one
-        green2[(other >> np.uint32(8)) & byte] += one
-        blue2[(other >> np.uint32(16)) & byte] += one
-    if len(words) % 2:
-        word = words[len(words) - 1]
-        red[word & byte] += one
-        green[(word >> np.uint32(8)) & byte] += one
-        blue[(word >> np.uint32(16)) & byte] += one
-    for level in range(256):
-        colours[0, level] = np.int64(red[level]) + red2[level]
-        colours[1, level] = np.int64(green[level]) + green2[level]
-        colours[2, level] = np.int64(blue[level]) + blue2[level]
-
-
-@compiled
-def squares(words: Words, low: Words, high: Words, below: Counts, inside: Counts, out: Words) -> None:
-    """1000 × the squared brightness of the pixels at which it lies in one of some ranges.
-
-    Args:
-        words: as of ``histograms``.
         low, high: the ends of each range, which belong to it.
         below, inside: filled: how many pixels lie below each range, and in it.
         out: (ranges, pixels and 8 more), of which the first ``inside`` ones are filled.
+        colours: (3, 256) filled: number of pixels of each level of red, green and blue.
     """
     below[:], inside[:] = 0, 0
     found, near = np.empty(_CHUNK, np.uint32), np.zeros(_CHUNK, np.uint8)
     eights = near.view(np.uint64)
+    # Two tables each, since a processor waits for its last increment of the same number.
+    red, green, blue = np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(256, np.uint32)
+    red2, green2, blue2 = np.zeros(256, np.uint32), np.zeros(256, np.uint32), np.zeros(256, np.uint32)
+    one, byte = np.uint32(1), np.uint32(255)
     for start in range(0, len(words), _CHUNK):
         chunk = words[start : start + _CHUNK]
+        for at in range(len(chunk) // 2):
+            word, other = chunk[2 * at], chunk[2 * at + 1]
+            red[word & byte] += one
+            green[(word >> np.uint32(8)) & byte] += one
+            blue[(word >> np.uint32(16)) & byte] += one
+            red2[other & byte] += one
+            green2[(other >> np.uint32(8)) & byte] += one
+            blue2[(other >> np.uint32(16)) & byte] += one
+        if len(chunk) % 2:
+            word = chunk[len(chunk) - 1]
+            red[word & byte] += one
+            green[(word >> np.uint32(8)) & byte] += one
+            blue[(word >> np.uint32(16)) & byte] += one
         _square(chunk, found)
         highest, lowest = np.uint32(0), np.uint32(0xFFFFFFFF)
         for at in range(len(chunk)):
@@ -80,6 +71,10 @@ def squares(words: Words, low: Words, high: Words, below: Counts, inside: Counts
                             to[count] = found[at]  # overwritten if not in the range
                             count += near[at]
                 inside[number] = count
+    for level in range(256):
+        colours[0, level] = np.int64(red[level]) + red2[level]
+        colours[1, level] = np.int64(green[level]) + green2[level]
+        colours[2, level] = np.int64(blue[level]) + blue2[level]
 
 
 @compiled

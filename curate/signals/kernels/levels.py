@@ -97,7 +97,7 @@ def reduced(levels: Grey, factor: int, out: Grey) -> None:
     """
     height, width = levels.shape
     whole = width // factor
-    sums, found = np.empty(width, np.uint16), np.empty(whole, np.uint32)
+    sums, wide, found = np.empty(width, np.uint16), np.empty(width, np.uint32), np.empty(whole, np.uint32)
     for line in range(out.shape[0]):
         top = line * factor
         rows = min(factor, height - top)
@@ -119,10 +119,12 @@ def reduced(levels: Grey, factor: int, out: Grey) -> None:
             for x in range(whole):
                 found[x] = sums[4 * x] + sums[4 * x + 1] + sums[4 * x + 2] + sums[4 * x + 3]
         else:
+            for x in range(width):
+                wide[x] = sums[x]
             for x in range(whole):
                 total = np.uint32(0)
                 for step in range(factor):
-                    total = np.uint32(total + sums[x * factor + step])
+                    total = np.uint32(total + wide[x * factor + step])
                 found[x] = total
         for x in range(whole):
             found[x] = (found[x] + half) * scale
