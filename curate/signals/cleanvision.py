@@ -66,9 +66,7 @@ def _colours(words: Words) -> tuple[float, float, float]:
         look_over(words, low, high, below, inside, out, colours)
         if (ranks[:, 0] >= below).all() and (ranks[:, 1] < below + inside).all():
             break
-    squares = [
-        _pair(row[:count], *at) for row, count, at in zip(out, inside, ranks - below[:, None], strict=True)
-    ]
+    squares = [_pair(row[:count], *at) for row, count, at in zip(out, inside, ranks - below[:, None], strict=True)]
     dark, light = (
         low + (high - low) * (place % 1)
         for place, (low, high) in zip(places, np.sqrt(np.stack(squares) / 1000) / 255, strict=True)

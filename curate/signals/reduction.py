@@ -162,7 +162,7 @@ def reduced_by(levels: Grey, factor: int) -> Grey:
 
 @functools.lru_cache(maxsize=512)
 def packed(length: int, outputs: int, kernel: Kernel, span: float | None = None) -> tuple[Whole, NDArray[np.int32]]:
-    """First quad, and (outputs, words) parts of the weights × 2²², of each output, as ``kernels.resampling`` wants them.
+    """Of each output its first quad, and (outputs, words) parts of its weights × 2²² for ``kernels.resampling``.
 
     Args:
         span: as of ``_weights``.
@@ -173,7 +173,10 @@ def packed(length: int, outputs: int, kernel: Kernel, span: float | None = None)
     begin = first // QUAD
     steps = _rounded_up(int((first - QUAD * begin + count).max()), QUAD) // QUAD
     dense = np.zeros((outputs, QUAD * steps), np.int32)
-    line, nth = np.repeat(np.arange(outputs), count), np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count)
+    line, nth = (
+        np.repeat(np.arange(outputs), count),
+        np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count),
+    )
     dense[line, nth + np.repeat(first - QUAD * begin, count)] = np.rint(weights * _PRECISION)
     dense = dense.reshape(outputs, steps, QUAD)
     if BYTES:

@@ -130,7 +130,7 @@ def _turning(order: list[int]) -> Callable[..., Any]:
 
     @intrinsic  # type: ignore[untyped-decorator]
     def turn(_: Any, rows: Any, at: Any, stride: Any, out: Any, place: Any) -> Any:
-        """The rows begin at ``at`` and ``stride`` items after each other; the columns at ``place``, one after another."""
+        """The rows begin at ``at``, each ``stride`` items after the one before; the columns follow at ``place``."""
 
         def make(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             source, filled = (

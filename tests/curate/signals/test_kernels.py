@@ -6,14 +6,18 @@ import sys
 
 import numpy as np
 import pytest
+import scipy.fft
 import skimage.data
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from numba.core.registry import cpu_target
+from PIL import Image, ImageFilter
 
 from curate.signals.base import Pixels, lines_of
+from curate.signals.kernels.brightness import outlines
+from curate.signals.kernels.fourier import powers
 from curate.signals.keypoints import STEPS, keypoints
-from curate.signals.reduction import reduced_by, smaller
+from curate.signals.reduction import LANCZOS, reduced, reduced_by, smaller
 from tests.curate.make_images import noise
 from tests.curate.signals import keypoints_by_numpy
 
@@ -45,6 +49,7 @@ def test_luminance_of_photographs_is_pillows(photo):
 @given(SIDES, SIDES, st.integers(1, 40), st.integers(0, 9))
 @example(4000, 3, 300, 2)
 @example(3, 4000, 300, 2)
+@example(600, 300, 257, 2)
 def test_reducing_by_a_factor_is_pillows(width, height, factor, seed):
     grey = drawn(width, height, seed).convert("L")
     assert np.array_equal(reduced_by(np.array(grey), factor), grey.reduce(factor))
@@ -65,10 +70,62 @@ def by_pillow(grey, longest, gap):
 @example(2000, 3, (256, 1.5), 0)
 @example(1, 900, (80, 2.0), 0)
 @example(641, 480, (256, 1.5), 1)
+@example(1_100_000, 1, (256, 1.5), 0)
+@example(1, 1_100_000, (256, 1.5), 0)
+@example(17, 3000, (256, 1.5), 1)
 def test_smaller_copies_are_pillows(width, height, how, seed):
     grey = drawn(width, height, seed).convert("L")
     expected = by_pillow(grey, *how) if max(grey.size) > how[0] else grey
     assert np.array_equal(smaller(np.array(grey), *how), expected)
+
+
+@pytest.mark.parametrize("size", [(64, 1), (65, 15), (64, 16), (67, 17), (1_048_577, 1)])
+def test_reductions_of_few_rows_and_of_very_wide_pictures_are_pillows(size):
+    grey = drawn(*size, 0).convert("L")
+    (found,) = reduced(np.array(grey), ((33, 7),), LANCZOS)
+    assert np.array_equal(found, grey.resize((33, 7), Image.Resampling.LANCZOS))
+
+
+def test_processors_that_do_not_multiply_bytes_give_the_same():
+    code = (
+        "import numpy as np; from PIL import Image\n"
+        "from curate.signals.kernels.resampling import BYTES\n"
+        "from curate.signals.base import words_of\n"
+        "from curate.signals.reduction import BICUBIC, LANCZOS, reduced, reduced_colours, smaller\n"
+        "picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (130, 203, 3), np.uint8))\n"
+        "grey = picture.convert('L'); levels = np.array(grey)\n"
+        "same = [np.array_equal(reduced(levels, (to,), LANCZOS)[0], grey.resize(to, 1)) for to in ((32, 32), (9, 8))]\n"
+        "found = reduced_colours(words_of(picture), (64, 40), BICUBIC).transpose(1, 2, 0)\n"
+        "same += [np.array_equal(found, picture.resize((64, 40)))]\n"
+        "print(BYTES, all(same), smaller(levels, 80, 1.5).tobytes().hex())"
+    )
+    features = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
+    without = os.environ | {"NUMBA_CPU_FEATURES": ",".join(name for name in features if "vnni" not in name)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=without)
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (130, 203, 3), np.uint8)).convert("L")
+    assert done.stdout.split() == ["False", "True", by_pillow(grey, 80, 1.5).tobytes().hex()]
+
+
+def test_the_power_of_tiles_is_that_of_scipys_transform():
+    tiles = np.random.default_rng(0).normal(0, 60, (24, 32, 32)).astype(np.float32)
+    tiles[3], tiles[4] = 0, 255
+    found = np.empty((3, 32, 17, 8), np.float32)
+    powers(tiles, found)
+    found = found.transpose(0, 3, 1, 2).reshape(24, 32, 17)
+    exact = np.abs(np.fft.rfft2(tiles.astype(float))) ** 2
+    assert np.allclose(found, exact, rtol=1e-4, atol=1e-6 * exact.max())
+    waves = scipy.fft.rfft2(tiles)
+    assert np.array_equal(found, waves.real * waves.real + waves.imag * waves.imag)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 9))
+def test_outlines_are_pillows(width, height, seed):
+    grey = drawn(width, height, seed).convert("L")
+    levels, edges = np.empty((2, 256), np.int64)
+    outlines(np.array(grey), levels, edges)
+    assert levels.tolist() == grey.histogram()
+    assert edges.tolist() == grey.filter(ImageFilter.FIND_EDGES).histogram()
 
 
 @given(SIDES, SIDES, st.integers(1, 60))
