@@ -136,7 +136,7 @@ def _grey_at_64(pixels: Pixels) -> Grey:
     if raw.mode == "L":
         return np.ascontiguousarray(reduced(np.array(raw), (size,), BICUBIC)[0])
     red, green, blue = reduced_colours(_words(pixels), size, BICUBIC).astype(np.uint32)
-    return ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
+    return np.asarray((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16, np.uint8)
 
 
 _LEVELS = np.arange(256)

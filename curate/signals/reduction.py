@@ -178,14 +178,14 @@ def packed(length: int, outputs: int, kernel: Kernel, span: float | None = None)
         np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count),
     )
     dense[line, nth + np.repeat(first - QUAD * begin, count)] = np.rint(weights * _PRECISION)
-    dense = dense.reshape(outputs, steps, QUAD)
+    quads: NDArray[Any] = dense.reshape(outputs, steps, QUAD)
     if BYTES:
-        low = dense.astype(np.int8)
-        middle = ((dense - low) >> 8).astype(np.int8)
-        high = ((((dense - low) >> 8) - middle) >> 8).astype(np.int8)
+        low = quads.astype(np.int8)
+        middle = ((quads - low) >> 8).astype(np.int8)
+        high = ((((quads - low) >> 8) - middle) >> 8).astype(np.int8)
         made: NDArray[Any] = np.stack([high, middle, low], axis=2)
     else:
-        halves = np.stack([dense >> 8, dense & 255], axis=2).astype(np.int16)
+        halves = np.stack([quads >> 8, quads & 255], axis=2).astype(np.int16)
         made = halves.reshape(outputs, steps, 2, 2, 2).swapaxes(3, 4)  # the bytes 0 and 2 of a quad, then 1 and 3
     return begin, np.ascontiguousarray(made).reshape(outputs, -1).view(np.int32)
 

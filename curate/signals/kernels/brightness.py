@@ -106,10 +106,10 @@ def outlines(levels: NDArray[np.uint8], counts: Counts, edges: Counts) -> None:
     counts[:], edges[:] = 0, 0
     for y in range(height):
         for x in range(width):
-            level = np.int64(levels[y, x])
+            level = int(levels[y, x])
             counts[level] += 1
             if 0 < y < height - 1 and 0 < x < width - 1:
                 level *= 9
                 for row in range(y - 1, y + 2):
-                    level -= np.int64(levels[row, x - 1]) + levels[row, x] + levels[row, x + 1]
+                    level -= int(levels[row, x - 1]) + int(levels[row, x]) + int(levels[row, x + 1])
             edges[min(max(level, 0), 255)] += 1

@@ -180,7 +180,7 @@ def _turned_round(builder: Any, rows: list[Any]) -> list[Any]:
     return rows
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _transform_line(_: Any, tiles: Any, at: Any, waves: Any, place: Any) -> Any:
     """The waves (17, real and imaginary, 8) of one line of eight tiles, which begins at ``at`` in the first."""
 
@@ -201,7 +201,7 @@ def _transform_line(_: Any, tiles: Any, at: Any, waves: Any, place: Any) -> Any:
     return types.void(tiles, at, waves, place), make
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _transform_column(_: Any, waves: Any, at: Any, powers: Any, place: Any) -> Any:
     """The power (32, 17, 8) of one wave across, of which the first line's waves are at ``at``."""
 
@@ -233,7 +233,7 @@ def powers(tiles: Floats, out: Floats) -> None:
     for group in range(len(out)):
         for line in range(SIDE):
             at = SIDE * (SIDE * TOGETHER * group + line)
-            _transform_line(source, at, waves, 2 * TOGETHER * WAVES * line)
+            _transform_line(source, at, waves, 2 * TOGETHER * WAVES * line)  # type: ignore[call-arg]
         for wave in range(WAVES):
             place = TOGETHER * (WAVES * SIDE * group + wave)
-            _transform_column(waves, 2 * TOGETHER * wave, filled, place)
+            _transform_column(waves, 2 * TOGETHER * wave, filled, place)  # type: ignore[call-arg]

@@ -66,7 +66,7 @@ def _add_shorts(builder: Any, quads: Any, weights: list[Any], sums: list[Any]) -
     return sums
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _dots(
     _: Any, quads: Any, at: Any, at2: Any, stride: Any, weights: Any, of: Any, of2: Any, steps: Any, out: Any,
     place: Any, place2: Any,
@@ -128,7 +128,7 @@ def _dots(
 def _turning(order: list[int]) -> Callable[..., Any]:
     """A function that turns rows of 16 words into columns, after it has put each four words' bytes in an order."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def turn(_: Any, rows: Any, at: Any, stride: Any, out: Any, place: Any) -> Any:
         """The rows begin at ``at``, each ``stride`` items after the one before; the columns follow at ``place``."""
 
@@ -158,7 +158,7 @@ def _turning(order: list[int]) -> Callable[..., Any]:
 
         return types.void(rows, at, stride, out, place), make
 
-    return turn  # type: ignore[no-any-return]
+    return turn
 
 
 _turn = _turning(list(range(16)))
@@ -190,7 +190,7 @@ def across(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
             _turn(rest.reshape(-1), 0, block, quads, LANES * whole // QUAD)
         for one in range(0, len(first), 2):
             two = min(one + 1, len(first) - 1)
-            _dots(
+            _dots(  # type: ignore[call-arg]
                 quads, LANES * first[one], LANES * first[two], LANES, parts, one * of, two * of, steps, filled,
                 one * out.shape[1] + top, two * out.shape[1] + top,
             )  # fmt: skip
@@ -221,7 +221,7 @@ def across_colours(words: Words, first: Places, weights: Weights, out: Grey) -> 
             two = min(one + 1, len(first) - 1)
             for band in range(3):
                 begin, place = LANES * band, band * len(first) * out.shape[2] + top
-                _dots(
+                _dots(  # type: ignore[call-arg]
                     quads, begin + QUAD * LANES * first[one], begin + QUAD * LANES * first[two], QUAD * LANES, parts,
                     one * of, two * of, steps, filled, place + one * out.shape[2], place + two * out.shape[2],
                 )  # fmt: skip
@@ -253,4 +253,4 @@ def down(levels: Grey, first: Places, weights: Weights, out: Grey) -> None:
         at, of, place = first[output] * stride, output * steps * PARTS, output * stride
         for x in range(0, stride, 2 * LANES):
             x2 = min(x + LANES, stride - LANES)
-            _dots(flat, at + x, at + x2, stride, parts, of, of, steps, filled, place + x, place + x2)
+            _dots(flat, at + x, at + x2, stride, parts, of, of, steps, filled, place + x, place + x2)  # type: ignore[call-arg]
