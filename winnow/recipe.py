@@ -55,7 +55,6 @@ class StrictModel(BaseModel):
                     raise ValueError(f"{name}: {address(path)} is on object storage; give a path of this machine")
         return self
 
-
     @model_validator(mode="after")
     def _numbers_fit(self) -> Self:
         for name in type(self).model_fields:
