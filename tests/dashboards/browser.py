@@ -139,7 +139,7 @@ def choose(page: Page, label: str, option: str) -> None:
 # React adds what listens to keys when it has drawn, and the browser is idle when nothing of it is left to do. Images of
 # the gallery live in a shadow root; those below the fold load when scrolled to.
 _SHOWN = """async () => {
-  await new Promise((done) => requestIdleCallback(done));
+  await new Promise((done) => requestIdleCallback(done, {timeout: 5000}));
   const roots = [document, ...[...document.querySelectorAll('*')].map((e) => e.shadowRoot).filter(Boolean)];
   const shown = roots.flatMap((root) => [...root.querySelectorAll('img')])
     .filter((image) => image.getBoundingClientRect().top < window.innerHeight);

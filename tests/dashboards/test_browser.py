@@ -327,6 +327,7 @@ def test_two_reviewers_at_the_keyboard_lose_nothing(browser: Browser, data: Path
         for page, name in ((ann, "ann"), (bob, "bob")):
             expect(page.get_by_role("button", name="Wrong reference")).to_be_enabled()
             page.get_by_label("advance after a verdict").uncheck()
+            settled(page)  # a page that draws itself again takes the focus from the box: letters would be keys
             _sign(page, name)
         _press(ann, "3", folder, 1)
         _press(bob, "w", folder, 2)
