@@ -173,10 +173,8 @@ def packed(length: int, outputs: int, kernel: Kernel, span: float | None = None)
     begin = first // QUAD
     steps = _rounded_up(int((first - QUAD * begin + count).max()), QUAD) // QUAD
     dense = np.zeros((outputs, QUAD * steps), np.int32)
-    line, nth = (
-        np.repeat(np.arange(outputs), count),
-        np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count),
-    )
+    line = np.repeat(np.arange(outputs), count)
+    nth = np.arange(len(weights)) - np.repeat(np.cumsum(count) - count, count)
     dense[line, nth + np.repeat(first - QUAD * begin, count)] = np.rint(weights * _PRECISION)
     quads: NDArray[Any] = dense.reshape(outputs, steps, QUAD)
     if BYTES:

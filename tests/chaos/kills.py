@@ -62,10 +62,8 @@ def chaos(work: Work, folder: Path, kills: int, chance: random.Random) -> Counte
     seconds, expected = time.monotonic() - begun, result(work, command, folder)
     work.clear(folder)
     done: Counter[str] = Counter()
-    names, moments = (
-        sorted(work.victims),
-        random.Random(chance.random()),
-    )  # how many moments are drawn is a matter of time
+    names = sorted(work.victims)
+    moments = random.Random(chance.random())  # of their own: how many are drawn is a matter of time
     while True:
         command = run(work, folder)
         while command.poll() is None and done.total() < kills:
